@@ -1,0 +1,47 @@
+"""
+Send product events to Mixpanel from logs and traces.
+
+::
+
+    record -> event -> line -> queue -> batch -> request -> outcome
+    └──────── caller's thread ───────┘ └──── background ───────────┘
+
+A *record* is what the application said: a log record. A translation makes it an *event*, or
+nothing. The event is sealed once, to one *line* of JSON, and from then on everything carries those
+same bytes. Lines wait in a bounded *queue*, become *batches*, travel in *requests*; what came of
+each is an *outcome*, and the ledger (`Pipeline.stats`) accounts for every event.
+"""
+
+from mixpanel_export._context import bind, bound, clear, unbind
+from mixpanel_export._engine import Health, Stats
+from mixpanel_export._event import Event
+from mixpanel_export._exceptions import (
+    MixpanelExportError,
+    SettingsError,
+    SpoolError,
+    TransportError,
+)
+from mixpanel_export._handler import MixpanelHandler
+from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._record import Record
+from mixpanel_export._settings import Settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Event",
+    "Health",
+    "MixpanelExportError",
+    "MixpanelHandler",
+    "Pipeline",
+    "Record",
+    "Settings",
+    "SettingsError",
+    "SpoolError",
+    "Stats",
+    "TransportError",
+    "bind",
+    "bound",
+    "clear",
+    "unbind",
+]

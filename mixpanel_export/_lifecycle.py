@@ -1,0 +1,86 @@
+"""
+What happens to all pipelines of a process when it forks and when it ends.
+
+One coordinator for all of them, so that they share one deadline at exit and none is forgotten.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mixpanel_export._clock import Deadline
+
+
+class Living(Protocol):
+    """A pipeline, as seen from here."""
+
+    def start_exit(self) -> Deadline:
+        """Make haste, without waiting; say until when there is time."""
+
+    def finish_exit(self, deadline: Deadline) -> None:
+        """Wait until nothing is left, or until *deadline*, and account for the rest."""
+
+    def forked(self) -> object:
+        """Start anew in a child process: empty, with nothing of the parent's."""
+
+
+_living: weakref.WeakSet[Living] = weakref.WeakSet()
+_registered_in: int | None = None
+_exit_deadline: Deadline | None = None
+
+
+def enroll(pipeline: Living) -> None:
+    """Have *pipeline* told of forks and of the end of the process, as long as it lives."""
+    _living.add(pipeline)
+
+
+def register() -> None:
+    """
+    Register the drain at exit, once in each process; takes no lock.
+
+    Called with the first event and not earlier: a `multiprocessing` child forgets what was
+    registered before it started (CPython 3.10 to 3.13).
+    """
+    global _registered_in
+    pid = os.getpid()
+    if _registered_in == pid:
+        return
+    first, _registered_in = _registered_in is None, pid
+    if first:
+        # A forked child inherits this one.
+        atexit.register(drain)
+    # Children of multiprocessing end with os._exit and never get to atexit. If this module is not
+    # there, this is no such child; importing it for nothing would cost milliseconds.
+    if util := sys.modules.get("multiprocessing.util"):
+        util.Finalize(None, drain, exitpriority=10)
+
+
+def drain() -> None:
+    """Deliver what all pipelines hold, within one deadline; they stay usable."""
+    global _exit_deadline  # noqa: PLW0603 -- there is one exit
+    deadlines = [(pipeline, pipeline.start_exit()) for pipeline in list(_living)]
+    if deadlines and _exit_deadline is None:
+        _exit_deadline = max((each for _, each in deadlines), key=lambda each: each.at)
+    for pipeline, deadline in deadlines:
+        pipeline.finish_exit(deadline)
+
+
+def exit_deadline() -> Deadline | None:
+    """Say until when what comes during the exit may take; None if the process is not exiting."""
+    return _exit_deadline
+
+
+def _after_fork_in_child() -> None:
+    global _exit_deadline  # noqa: PLW0603
+    _exit_deadline = None
+    for pipeline in list(_living):
+        pipeline.forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_after_fork_in_child)

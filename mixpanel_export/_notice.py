@@ -1,0 +1,48 @@
+"""Telling the operator: the first of a kind at once, then at most one a minute with a count."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mixpanel_export._clock import Clock
+
+logger: Final = logging.getLogger("mixpanel_export")
+
+#: Seconds between two notices of one kind. A server that is down for an hour is worth 60 lines, not
+#: one for each event.
+INTERVAL: Final = 60.0
+
+
+class Notices:
+    """
+    Warnings that cannot flood a log.
+
+    Args:
+        clock: Where the time comes from.
+    """
+
+    __slots__ = ("_clock", "_kinds")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}
+
+    def warn(self, kind: str, text: str) -> None:
+        """
+        Log *text* as a warning, unless one of this *kind* was logged less than a minute ago.
+
+        Args:
+            kind: What is counted together.
+
+            text: What is wrong, and what helps; never a payload or a secret.
+        """
+        now = self._clock.monotonic()
+        last, silent = self._kinds.get(kind, (-INTERVAL, 0))
+        if now - last < INTERVAL:
+            self._kinds[kind] = (last, silent + 1)
+            return
+        self._kinds[kind] = (now, 0)
+        more = f" ({silent} more like this since the last such line)" if silent else ""
+        logger.warning("%s%s", text, more)

@@ -1,0 +1,529 @@
+"""
+The pipeline: an engine, the threads that drive it, and how all of it ends.
+
+Emitting costs the caller a few microseconds and takes no lock. A *worker* thread seals batches; up
+to `Settings.connections` *connection* threads send them, more than one only under backlog. The
+first event of a process starts them, nothing earlier does.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import os
+import queue
+import random
+import secrets
+import weakref
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from mixpanel_export import _lifecycle
+from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
+from mixpanel_export._engine import Engine, Health, Stats
+from mixpanel_export._event import Drop, Event, Translator
+from mixpanel_export._exceptions import SettingsError
+from mixpanel_export._notice import Notices, logger
+from mixpanel_export._sender import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from mixpanel_export._outcome import Rejection
+    from mixpanel_export._sender import Shipment
+    from mixpanel_export._settings import Settings
+    from mixpanel_export._transport import Transport
+
+#: Identifiers of the threads that are delivering now. A log record of such a thread is about
+#: delivery, and exporting it would feed on itself.
+delivering: Final[set[int]] = set()
+
+#: Seconds after which a connection thread without work ends. Ours: longer than `flush_interval`, so
+#: that a steady trickle keeps its connection.
+IDLE: Final = 10.0
+
+#: The shutdown timeout while Mixpanel does not answer, in seconds.
+HOPELESS: Final = 1.0
+
+_getpid: Final = os.getpid
+
+
+class Seal(Protocol):
+    """What makes a line of an item; see `Translator.seal`."""
+
+    def __call__(
+        self,
+        item: Any,  # noqa: ANN401 -- the pipeline does not know what it carries
+        insert_id: Callable[[], str],
+        wall: Callable[[], float],
+        /,
+    ) -> bytes | Drop:
+        """Make the line, or say why there is none."""
+
+
+class _Process:
+    """
+    Everything that belongs to one pipeline in one process; a fork leaves it behind as a whole.
+
+    The threads hold on to this and not to the pipeline.
+    """
+
+    def __init__(self, settings: Settings, transport: Transport, clock: Clock) -> None:
+        self.pid = os.getpid()
+        self.settings = settings
+        self.clock = clock
+        self.notices = Notices(clock)
+        self.engine = Engine(settings, clock=clock, notices=self.notices, ring=self.ring)
+        self.put: Callable[[bytes], bool] = self.engine.queue.put
+        self.off = settings.disabled
+        self.sender = Sender(settings, transport, clock=clock, random=random.random)
+        # 96 random bits name the process and a counter the event: unique for less than the price of
+        # a random number each, and it compresses. It fits the 36 characters that Mixpanel takes.
+        self.insert_id: Callable[[], str] = partial(
+            _numbered, secrets.token_hex(12), count().__next__
+        )
+        self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.rung = False
+        # Whoever pops the token starts the worker; a list's pop is one step, so only one does.
+        self.token = [True]
+        # How many connection threads there are and how many of them have nothing to do; guarded by
+        # the engine's lock.
+        self.connections = 0
+        self.idle = 0
+        self.retiring = False
+        self.closed = False
+
+    # -- from the callers' threads ----------------------------------------------------------------
+
+    def ring(self) -> None:
+        """Wake the worker, or start it. Called when something is put, so without a lock."""
+        if not self.rung:
+            self.rung = True
+            self.bell.put(None)
+        if self.token:
+            self.start()
+
+    def start(self) -> bool:
+        """Start the worker unless it runs; False if no thread can be started."""
+        try:
+            self.token.pop()
+        except IndexError:
+            return True
+        _lifecycle.register()
+        try:
+            # Not threading.Thread: its start takes a lock that may be held by the very code which a
+            # signal handler or a finaliser interrupted, and it waits for the thread.
+            _thread.start_new_thread(self.work, ())
+        except RuntimeError:
+            # The interpreter is exiting; flush and close deliver on their own thread.
+            self.token.append(True)
+            return False
+        return True
+
+    # -- the worker's thread ----------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Step until retired."""
+        delivering.add(_thread.get_ident())
+        try:
+            while not (self.retiring and self.retire()):
+                self.listen(self.step_safely())
+        finally:
+            delivering.discard(_thread.get_ident())
+
+    def listen(self, seconds: float | None) -> None:
+        """Wait for a ring, at most so long."""
+        try:
+            self.bell.get(timeout=seconds)
+        except queue.Empty:
+            return
+        # Before the step that follows: a ring from here on is about something it may not see.
+        self.rung = False
+
+    def step_safely(self) -> float | None:
+        """Step; whatever goes wrong, later events must still leave."""
+        try:
+            return self.step()
+        except Exception as error:  # noqa: BLE001 -- a bug, or no memory
+            self.notices.warn("bug", f"delivery failed unexpectedly: {type(error).__name__}")
+            logger.debug("delivery failed unexpectedly", exc_info=True)
+            return 1.0
+
+    def step(self) -> float | None:
+        """Seal and hand out what is due; say when to come back, None if a ring will tell."""
+        while self.engine.pack():
+            self.hand_out()
+        self.hand_out()
+        return self.engine.wait()
+
+    def hand_out(self) -> None:
+        """Wake as many connections as there is work for, starting one more if they are too few."""
+        engine = self.engine
+        with engine.changed:
+            ready = engine.sendable
+            engine.changed.notify_all()
+            if ready <= self.idle or self.connections >= self.settings.connections:
+                return
+            self.connections += 1
+            self.idle += 1
+        try:
+            _thread.start_new_thread(self.serve, ())
+        except RuntimeError:
+            with engine.changed:
+                self.connections -= 1
+                self.idle -= 1
+                alone = not self.connections
+            if alone and (shipment := engine.next()):
+                # No more threads: the interpreter is exiting. The worker has nothing better to do.
+                self.carry(shipment, Deadline(self.clock, None))
+
+    def retire(self) -> bool:
+        """End the threads if nothing is held; the next event starts new ones."""
+        engine = self.engine
+        with engine.changed:
+            engine.queue.arm(batch=False)
+            self.rung = False
+            if not engine.idle:
+                return False
+            self.sender.close()
+            self.token.append(True)
+            if len(engine.queue):
+                # An event came just now. Either its ring found the token, and another worker is on
+                # its way, or this one stays.
+                try:
+                    self.token.pop()
+                except IndexError:
+                    return True
+                return False
+            engine.changed.notify_all()
+            return True
+
+    # -- the connections' threads -----------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Send what may be sent, until there was nothing for a while."""
+        delivering.add(_thread.get_ident())
+        try:
+            while (shipment := self.await_shipment()) is not None:
+                self.carry(shipment, Deadline(self.clock, None))
+                self.ring()
+        finally:
+            delivering.discard(_thread.get_ident())
+
+    def await_shipment(self) -> Shipment | None:
+        """Wait for something to send; None if it is time to end."""
+        engine = self.engine
+        patience = Deadline(self.clock, IDLE)
+        with engine.changed:
+            while (shipment := engine.next()) is None:
+                if patience.passed or (self.retiring and engine.idle):
+                    self.connections -= 1
+                    self.idle -= 1
+                    return None
+                self.clock.wait(engine.changed, patience.left())
+            self.idle -= 1
+            return shipment
+
+    def carry(self, shipment: Shipment, deadline: Deadline) -> None:
+        """Make one attempt and account for it."""
+        engine = self.engine
+        try:
+            attempt = self.sender.attempt(shipment, deadline)
+        except Exception as error:  # noqa: BLE001 -- a bug; it costs this batch and is counted
+            engine.lose(shipment)
+            self.notices.warn("bug", f"a batch was lost to {type(error).__name__}")
+            logger.debug("a batch was lost", exc_info=True)
+        else:
+            engine.settle(shipment, attempt)
+            self.tell(attempt.rejections)
+
+    def tell(self, rejections: tuple[Rejection, ...]) -> None:
+        """Tell whoever asked, and the log, about rejected events."""
+        if not rejections:
+            return
+        first = rejections[0]
+        self.notices.warn(
+            "rejected", f"Mixpanel rejected {len(rejections)} events; the first: {first.message}"
+        )
+        if self.settings.on_rejected is not None:
+            for rejection in rejections:
+                self.call_back(self.settings.on_rejected, rejection)
+
+    def call_back(self, on_rejected: Callable[[Rejection], object], rejection: Rejection) -> None:
+        """Hand over one rejection; raising costs nothing."""
+        try:
+            on_rejected(rejection)
+        except Exception as error:  # noqa: BLE001 -- the application's code
+            self.notices.warn("on_rejected", f"on_rejected raised {type(error).__name__}")
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def settle(self, done: Callable[[], bool], deadline: Deadline) -> bool:
+        """Wait until *done*, delivering on this thread if no other can; False at the deadline."""
+        engine = self.engine
+        if _thread.get_ident() in delivering:
+            # The application's code on our thread, in on_rejected say: it would wait for itself.
+            return done()
+        if not done() and not self.start():
+            self.deliver_here(done, deadline)
+        self.ring()
+        with engine.changed:
+            while not done():
+                if deadline.passed:
+                    return False
+                self.clock.wait(engine.changed, deadline.left())
+        return True
+
+    def deliver_here(self, done: Callable[[], bool], deadline: Deadline) -> None:
+        """Do the threads' work on the calling thread."""
+        engine = self.engine
+        delivering.add(_thread.get_ident())
+        try:
+            while not done() and not deadline.passed:
+                while engine.pack():
+                    pass
+                shipment = engine.next()
+                if shipment is not None:
+                    self.carry(shipment, deadline)
+                elif (pause := engine.wait()) is not None:
+                    self.clock.sleep(deadline.clip(pause))
+                else:
+                    return
+        finally:
+            delivering.discard(_thread.get_ident())
+
+
+def _numbered(salt: str, number: Callable[[], int]) -> str:
+    return f"{salt}{number():x}"
+
+
+class Pipeline:
+    """
+    Take events in, deliver them in the background, account for each.
+
+    Nothing is started or opened before the first event. All methods may be called from any thread;
+    `submit` also from a signal handler or a finaliser.
+
+    Args:
+        settings: How.
+
+        clock: Where the time comes from.
+
+    Raises:
+        SettingsError: If the settings hold no credentials and are not `disabled`.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        if settings.credentials is None and not settings.disabled:
+            raise SettingsError(
+                "there are no credentials; set token, or service_account, service_secret and"
+                " project_id"
+            )
+        self.settings = settings
+        #: The doors that are open on it.
+        self.doors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._clock = clock
+        self._wall = clock.wall
+        self._seal: Seal = Translator(settings).seal
+        self._process = self._new_process()
+        if settings.exposed:
+            self._process.notices.warn(
+                "exposed", f"credentials travel in clear to {settings.host}; use https"
+            )
+        _lifecycle.enroll(self)
+
+    # -- taking in --------------------------------------------------------------------------------
+
+    def submit(self, event: Event) -> bool:
+        """
+        Take *event* in; returns at once.
+
+        Returns:
+            True if it was accepted: it will be delivered, or counted with the reason. False if it
+            was not, and `stats` says why.
+        """
+        return self.offer(event, self._seal)
+
+    def offer(self, item: object, seal: Seal) -> bool:
+        """Take in whatever *seal* makes a line of; what `submit` and the doors call."""
+        process = self._process
+        if process.off:
+            return False
+        if process.pid != _getpid():
+            # Some servers fork without Python's knowledge, so that its hook never ran.
+            process = self.forked()
+        try:
+            line = seal(item, process.insert_id, self._wall)
+        except Exception as error:  # noqa: BLE001 -- the application's transform, or its objects
+            process.engine.dropped["transform"].bump()
+            process.notices.warn("transform", f"an event raised {type(error).__name__}: dropped")
+            return False
+        if type(line) is bytes:
+            if process.put(line):
+                return True
+            self._count_refused(process)
+        elif line is Drop.IGNORED:
+            process.engine.ignored.bump()
+        else:
+            process.engine.dropped[line.value].bump()  # type: ignore[union-attr] # a Drop
+        return False
+
+    @staticmethod
+    def _count_refused(process: _Process) -> None:
+        if process.closed:
+            process.engine.dropped["closed"].bump()
+            process.notices.warn("closed", "an event came after close() and was dropped")
+        else:
+            process.engine.dropped["full"].bump()
+            process.ring()
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """
+        Send what was accepted before the call, and wait for it.
+
+        Args:
+            timeout: The longest wait, in seconds. 0 asks for it and does not wait; `None` is the
+                setting `shutdown_timeout`.
+
+        Returns:
+            True if everything accepted before the call has reached a final state.
+        """
+        process = self._current()
+        engine = process.engine
+        mark = engine.accepted
+        engine.want(mark)
+        process.ring()
+        return process.settle(lambda: engine.settled(mark), self._deadline(timeout))
+
+    async def aflush(self, timeout: float | None = None) -> bool:
+        """Flush without blocking the event loop; see `flush`."""
+        return await asyncio.to_thread(self.flush, timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """
+        Deliver what is left and end; final and idempotent.
+
+        Args:
+            timeout: The longest wait, in seconds; 0 gives up at once, `None` is the setting
+                `shutdown_timeout`. What is not delivered by then is counted as `abandoned`.
+
+        Returns:
+            True if nothing had to be abandoned.
+        """
+        process = self._current()
+        process.closed = True
+        process.put = _refuse
+        process.engine.hurry()
+        process.settle(lambda: process.engine.idle, self._deadline(timeout))
+        lost = self._give_up(process)
+        process.retiring = True
+        process.ring()
+        process.sender.close()
+        return not lost
+
+    async def aclose(self, timeout: float | None = None) -> bool:
+        """Close without blocking the event loop; see `close`."""
+        return await asyncio.to_thread(self.close, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def rest(self) -> None:
+        """End the threads and close the connections once nothing is held; an event revives it."""
+        process = self._current()
+        process.retiring = True
+        process.ring()
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._clock, self.settings.shutdown_timeout if timeout is None else timeout)
+
+    # -- accounting -------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> Stats:
+        """The ledger of this process."""
+        return self._current().engine.stats
+
+    @property
+    def health(self) -> Health:
+        """Whether delivery works."""
+        return self._current().engine.health
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._process.closed
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.settings!r})"
+
+    # -- processes --------------------------------------------------------------------------------
+
+    def _new_process(self) -> _Process:
+        transport = self.settings.transport
+        if transport is None:
+            # Here and not on top: importing httpx takes ten times as long as importing this
+            # package. And not later: a fork in the middle of an import breaks the child.
+            from mixpanel_export._transport import HttpxTransport
+
+            transport = HttpxTransport(self.settings)
+        return _Process(self.settings, transport, self._clock)
+
+    def _current(self) -> _Process:
+        process = self._process
+        return process if process.pid == os.getpid() else self.forked()
+
+    def forked(self) -> _Process:
+        """Start anew after a fork: empty; what is queued is the parent's to deliver."""
+        parent = self._process
+        process = self._new_process()
+        if parent.closed:
+            process.closed = True
+            process.put = _refuse
+        self._process = process
+        return process
+
+    def start_exit(self) -> Deadline:
+        """Make haste, since the process ends; say until when there is time."""
+        process = self._current()
+        process.engine.hurry()
+        process.ring()
+        limit = self.settings.shutdown_timeout
+        if process.engine.circuit != "closed":
+            limit = min(limit, HOPELESS)
+        return Deadline(self._clock, limit)
+
+    def finish_exit(self, deadline: Deadline) -> None:
+        """Wait until nothing is left, or until *deadline*; give up the rest."""
+        process = self._current()
+        process.settle(lambda: process.engine.idle, deadline)
+        self._give_up(process)
+
+    @staticmethod
+    def _give_up(process: _Process) -> int:
+        lost = process.engine.abandon()
+        if lost:
+            logger.warning(
+                "%d events were not delivered in time and are lost; a longer shutdown_timeout"
+                " helps if Mixpanel answers slowly",
+                lost,
+            )
+        return lost
+
+
+def _refuse(_line: bytes) -> bool:
+    return False

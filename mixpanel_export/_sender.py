@@ -1,0 +1,211 @@
+"""
+Delivery of one batch: attempts, waits, splitting. No thread, no queue.
+
+::
+
+    Batch ── encode ──> Request ── transport ──> Response ── read ──> Outcome ── decide ──> Attempt
+
+`Sender.attempt` makes one try and says what remains; `Sender.send` repeats it until nothing remains
+or the deadline has passed. The pipeline uses the first and waits in its own way.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
+from mixpanel_export._exceptions import TransportError
+from mixpanel_export._outcome import (
+    Delivered,
+    Misconfigured,
+    Outcome,
+    Refused,
+    Rejection,
+    Retryable,
+    TooLarge,
+    read_response,
+)
+from mixpanel_export._wire import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mixpanel_export._batch import Batch
+    from mixpanel_export._settings import Settings
+    from mixpanel_export._transport import Transport
+
+#: How many requests the search for the line that spoils a batch may take. Ours: one bad line among
+#: 2,000 is found in 22, two or three of them still fit.
+MAX_BISECTIONS: Final = 64
+
+
+@dataclass(slots=True)
+class _Search:
+    """The requests that are left to search one refused batch; shared by its parts."""
+
+    left: int = MAX_BISECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A batch on its way: how often it was tried, and when it may be tried again."""
+
+    batch: Batch
+    ordinal: int = 0
+    """Where its first event stood among all that its pipeline accepted."""
+
+    failures: int = 0
+    """How many attempts failed since the last one that brought news."""
+
+    since: float = 0.0
+    """When its first event came, in seconds on the monotonic clock."""
+
+    due: float = 0.0
+    """When it may be tried, on the same clock."""
+
+    launch: int = 0
+    """Which of its pipeline's attempts this is, counted from 1; 0 before the first."""
+
+    search: _Search | None = field(default=None, repr=False)
+    """Set while the line that spoils it is searched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one try brought. Each line of the batch is delivered, rejected or still to be sent."""
+
+    outcome: Outcome
+    delivered: int = 0
+    rejections: tuple[Rejection, ...] = ()
+    again: tuple[Shipment, ...] = ()
+    """What is to be tried again, when it is due."""
+
+
+class Sender:
+    """
+    Deliver batches.
+
+    Safe to use from several threads. It keeps nothing between calls but the transport's
+    connections.
+
+    Args:
+        settings: The fields of the groups "who", "where" and "send" are read.
+
+        transport: What carries the requests.
+
+        clock: Where the time comes from.
+
+        random: Gives numbers from 0 to 1, for the jitter.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        *,
+        random: Callable[[], float],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        self._random = random
+
+    def attempt(self, shipment: Shipment, deadline: Deadline) -> Attempt:
+        """
+        Try once to deliver *shipment*, until *deadline* or the setting `timeout`.
+
+        Never raises: no answer is an outcome too.
+        """
+        outcome = self._ask(shipment.batch, deadline)
+        match outcome:
+            case Delivered(imported, rejections):
+                return Attempt(outcome, imported, rejections)
+            case Retryable(after=after):
+                delay = max(self.backoff(shipment.failures), after or 0.0)
+                return self._later(outcome, shipment, delay)
+            case Misconfigured():
+                # Only somebody who changes something can help; look now and then whether they did.
+                delay = self._settings.backoff_max + self._jitter()
+                return self._later(outcome, shipment, delay)
+            case TooLarge():
+                return self._split(outcome, shipment, "the request is too large", shipment.search)
+            case Refused(message=message):
+                search = shipment.search or _Search()
+                return self._split(outcome, shipment, message, search)
+
+    def send(self, batch: Batch, deadline: Deadline) -> tuple[list[Attempt], list[Batch]]:
+        """
+        Deliver *batch*, with waits and splitting, until *deadline*.
+
+        Returns:
+            The attempts in their order, and the batches for which the time did not suffice.
+        """
+        order = count()
+        attempts: list[Attempt] = []
+        waiting = [(0.0, next(order), Shipment(batch))]
+        while waiting and not deadline.passed:
+            due, _, shipment = waiting[0]
+            if (wait := due - self._clock.monotonic()) > 0:
+                self._clock.sleep(deadline.clip(wait))
+                continue
+            heapq.heappop(waiting)
+            attempts.append(self.attempt(shipment, deadline))
+            for each in attempts[-1].again:
+                heapq.heappush(waiting, (each.due, next(order), each))
+        return attempts, [shipment.batch for _, _, shipment in waiting]
+
+    def backoff(self, failures: int) -> float:
+        """Say how long to wait, in seconds, after *failures* earlier failures and one more."""
+        settings = self._settings
+        # Beyond 2 ** 60 the exponent says nothing more, and a float would overflow in the end.
+        growing = settings.backoff_initial * 2.0 ** min(failures, 60)
+        return min(growing, settings.backoff_max) + self._jitter()
+
+    def close(self) -> None:
+        """Close the transport's connections; the next attempt opens new ones."""
+        self._transport.close()
+
+    def _jitter(self) -> float:
+        jitter = self._settings.jitter
+        return jitter / 5 + self._random() * (jitter - jitter / 5)
+
+    def _ask(self, batch: Batch, deadline: Deadline) -> Outcome:
+        request = encode(batch, self._settings)
+        limit = Deadline(self._clock, deadline.clip(self._settings.timeout))
+        try:
+            try:
+                response = self._transport.send(request, limit)
+            except TransportError as error:
+                if not error.stale:
+                    raise
+                # The server closed a connection that had been idle; nothing is wrong with it.
+                response = self._transport.send(request, limit)
+        except TransportError as error:
+            return Retryable(error.reason, applied=error.sent)
+        except Exception as error:  # noqa: BLE001 -- a transport is somebody else's code
+            return Retryable(f"{type(error).__name__}: {error}")
+        return read_response(response, batch, self._clock.wall())
+
+    def _later(self, outcome: Outcome, shipment: Shipment, delay: float) -> Attempt:
+        due = self._clock.monotonic() + delay
+        return Attempt(outcome, again=(replace(shipment, failures=shipment.failures + 1, due=due),))
+
+    def _split(
+        self, outcome: Outcome, shipment: Shipment, message: str, search: _Search | None
+    ) -> Attempt:
+        """Go on with the halves; a line alone, or a search that took too long, is given up."""
+        batch = shipment.batch
+        if search is not None:
+            search.left -= 2
+        if batch.count == 1 or (search is not None and search.left < 0):
+            return Attempt(
+                outcome, rejections=tuple(Rejection(line, "", message) for line in batch.lines())
+            )
+        parts = (
+            replace(shipment, batch=half, failures=0, search=search) for half in batch.halves()
+        )
+        return Attempt(outcome, again=tuple(parts))

@@ -1,0 +1,120 @@
+"""What carries a request to the server and the answer back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import httpx
+
+from mixpanel_export._exceptions import TransportError
+from mixpanel_export._wire import Request, Response
+
+if TYPE_CHECKING:
+    from mixpanel_export._clock import Deadline
+    from mixpanel_export._settings import Settings
+
+# Mixpanel's longest answer has a row for each of 2,000 events. Something on the way that sends more
+# than this is not Mixpanel, and must not fill our memory.
+MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
+
+# Failures at which no byte of the request has left.
+_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+# What the other side's closing of an idle connection looks like.
+_CUT_OFF: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class Transport(Protocol):
+    """
+    Something that carries requests. Called from several threads at once.
+
+    An instance belongs to one process: after a fork, the child makes its own.
+    """
+
+    def send(self, request: Request, deadline: Deadline) -> Response:
+        """
+        Send *request* and wait for the whole answer, until *deadline* at the latest.
+
+        Raises:
+            TransportError: If there was no complete answer, for whatever reason.
+        """
+
+    def close(self) -> None:
+        """Close all connections. Sending afterwards opens new ones."""
+
+
+class HttpxTransport:
+    """
+    Carry requests with `httpx`, which honours the usual variables for proxies and certificates.
+
+    Connections are opened when they are first needed and kept for later requests.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._connect_timeout = settings.connect_timeout
+        self._connections = settings.connections
+        self._client: httpx.Client | None = None
+
+    def send(self, request: Request, deadline: Deadline) -> Response:
+        """Send *request*; see `Transport.send`."""
+        client = self._client
+        if client is None:
+            client = self._client = self._open()
+        left = max(deadline.left(), 0.001)
+        timeout = httpx.Timeout(left, connect=min(left, self._connect_timeout))
+        fresh = True
+
+        def trace(event: str, _info: dict[str, object]) -> None:
+            nonlocal fresh
+            if event.endswith("send_request_headers.started"):
+                # No connection was opened since: this one has served before.
+                fresh = opened
+            elif event.startswith("connection.connect_"):
+                note_open()
+
+        opened = False
+
+        def note_open() -> None:
+            nonlocal opened
+            opened = True
+
+        try:
+            with client.stream(
+                request.method,
+                request.url,
+                content=request.body,
+                headers=dict(request.headers),
+                timeout=timeout,
+                extensions={"trace": trace},
+            ) as answer:
+                body = bytearray()
+                for chunk in answer.iter_bytes():
+                    body += chunk
+                    # The client's own timeout starts anew with each chunk.
+                    if deadline.passed:
+                        raise TransportError("the answer took too long")
+                    if len(body) > MAX_RESPONSE_BYTES:
+                        raise TransportError("the answer is too long to be Mixpanel's")
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(answer.status_code, bytes(body), headers)
+        except _NOT_SENT as error:
+            raise TransportError(_reason(error), sent=False) from error
+        except _CUT_OFF as error:
+            raise TransportError(_reason(error), stale=not fresh) from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            raise TransportError(_reason(error)) from error
+
+    def close(self) -> None:
+        """Close all connections; the next request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _open(self) -> httpx.Client:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._connections)
+        return httpx.Client(limits=limits, follow_redirects=False)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,240 @@
+"""
+Any Python object to a value that JSON and Mixpanel take: total, bounded, safe with cycles.
+
+Nothing here raises, whatever an object's own methods do, and nothing of what is returned changes
+when the original does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from itertools import islice
+from numbers import Integral, Real
+from typing import Any, Final, cast
+
+import orjson
+
+from mixpanel_export._limits import (
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_NESTED_BYTES,
+    MAX_SAFE_INTEGER,
+    MAX_STRING_BYTES,
+)
+
+JsonValue = Any
+
+
+class _Missing(Enum):
+    """The type of `MISSING`, an enumeration of one so that type checkers can tell it apart."""
+
+    MISSING = 0
+
+
+#: Stands for "nothing to send": None, not a number, raw bytes.
+MISSING: Final = _Missing.MISSING
+
+#: A string of so few characters cannot be too long in bytes: UTF-8 takes four for one at most.
+SURELY_SHORT: Final = MAX_STRING_BYTES // 4
+
+# As many strings of 255 bytes surely fit into 8 KB. Most lists on events are that: a few tags.
+_FEW: Final = MAX_NESTED_BYTES // (MAX_STRING_BYTES + 3)
+
+# A hostile value can be small and still describe millions of elements (a list that holds itself ten
+# times). 8 KB, the most that Mixpanel takes for one property, has no room for more than this.
+_MAX_NODES: Final = MAX_NESTED_BYTES
+
+
+def cut(text: str, limit: int = MAX_STRING_BYTES) -> str:
+    """Shorten *text* to *limit* bytes, whole characters only; lone surrogates become ``?``."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+
+
+def text_of(value: object) -> str:
+    """Give the text form of any object, at most 255 bytes; its type's name if it has none."""
+    try:
+        return cut(str(value))
+    except Exception:  # noqa: BLE001 -- somebody else's __str__ may raise anything
+        return cut(f"<{type(value).__name__}>")
+
+
+def clean(value: object) -> JsonValue:
+    """
+    Convert *value* to what JSON can say and Mixpanel keeps, or to `MISSING`.
+
+    Strings are cut at 255 bytes, dates become UTC in ISO format (naive ones are taken as UTC),
+    integers that a double cannot hold become text, sets become sorted lists, dataclasses and
+    mappings objects; anything unknown becomes its text. Lists and objects are held to 254 elements,
+    3 levels and 8 KB.
+    """
+    if type(value) is list and len(value) <= _FEW:
+        for each in value:
+            if type(each) is not str or len(each) > SURELY_SHORT:
+                break
+        else:
+            return value.copy()
+    try:
+        converted = _convert(value, MAX_DEPTH, [_MAX_NODES])
+        if isinstance(converted, (list, dict)):
+            return _fit(converted)
+    except Exception:  # noqa: BLE001 -- iterating somebody else's object may raise anything
+        return text_of(value)
+    return converted
+
+
+def _convert(value: object, depth: int, left: list[int]) -> JsonValue:
+    """Convert one value; *left* holds the number of values that may still be looked at."""
+    kind = type(value)
+    if kind is str:
+        return value if len(cast("str", value)) <= SURELY_SHORT else cut(cast("str", value))
+    if kind in _NESTED or (kind not in _SIMPLE and _is_nested(value)):
+        return _nested(value, depth, left)
+    convert = _SIMPLE.get(kind)
+    return _uncommon(value, depth, left) if convert is None else convert(value)
+
+
+def _uncommon(value: object, depth: int, left: list[int]) -> JsonValue:
+    """Convert a value whose type only derives from the known ones, or is unknown."""
+    if isinstance(value, Enum):
+        return _convert(value.value, depth, left)
+    for kind, convert in _SIMPLE.items():
+        if isinstance(value, kind):
+            return convert(value)
+    # NumPy's scalars among others: they register as numbers without deriving from them.
+    if isinstance(value, Integral):
+        return _integer(int(value))
+    if isinstance(value, Real):
+        return _real(float(value))
+    return text_of(value)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, (list, tuple, AbstractSet, Mapping)) or _is_dataclass(value)
+
+
+def _nested(value: object, depth: int, left: list[int]) -> JsonValue:
+    if depth <= 0:
+        return text_of(value)
+    if _is_dataclass(value):
+        names = [each.name for each in dataclasses.fields(cast("Any", value))]
+        value = {name: getattr(value, name, None) for name in names}
+    if isinstance(value, Mapping):
+        return _object(value, depth - 1, left)
+    found = _list(cast("Any", value), depth - 1, left)
+    # A set has no order of its own, and the same event must always read the same.
+    return sorted(found, key=_order) if isinstance(value, AbstractSet) else found
+
+
+def _object(value: Mapping[Any, Any], depth: int, left: list[int]) -> dict[str, JsonValue]:
+    found: dict[str, JsonValue] = {}
+    for key, each in islice(value.items(), min(MAX_ELEMENTS, left[0])):
+        left[0] -= 1
+        if (converted := _convert(each, depth, left)) is not MISSING:
+            found[text_of(key)] = converted
+    return found
+
+
+def _list(value: Iterable[object], depth: int, left: list[int]) -> list[JsonValue]:
+    elements = islice(value, min(MAX_ELEMENTS, left[0]))
+    found = []
+    for each in elements:
+        left[0] -= 1
+        if (converted := _convert(each, depth, left)) is not MISSING:
+            found.append(converted)
+    return found
+
+
+def _is_dataclass(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _integer(value: int) -> JsonValue:
+    # int.__add__ and the like ignore what a subclass overrides; bool stays what it is.
+    if isinstance(value, bool):
+        return value
+    plain = int.__add__(value, 0)
+    if -MAX_SAFE_INTEGER <= plain <= MAX_SAFE_INTEGER:
+        return plain
+    try:
+        return cut(str(plain))
+    except ValueError:
+        # Python 3.11 and later refuse to write out more than 4,300 digits.
+        return cut(hex(plain))
+
+
+def _real(value: Decimal | float) -> JsonValue:
+    if isinstance(value, Decimal) and not value.is_finite():
+        return MISSING  # float() raises for one kind of these, the signalling one
+    plain = float(value)
+    if math.isfinite(plain):
+        return plain
+    # An ordinary Decimal can be beyond what a double holds; its digits are still worth having.
+    return text_of(value) if isinstance(value, Decimal) else MISSING
+
+
+def _moment(value: date | time | timedelta) -> JsonValue:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        if value.utcoffset() is not None:
+            value = value.astimezone(timezone.utc)
+        # Mixpanel's format for dates has neither fraction nor offset and means UTC. -- Mixpanel
+        # docs, Property Reference, Data Types (read 2026-08-21).
+        return value.replace(tzinfo=None).isoformat(timespec="seconds")
+    return value.isoformat()
+
+
+def _nothing(_value: object) -> JsonValue:
+    return MISSING
+
+
+def _order(value: JsonValue) -> tuple[str, str]:
+    return type(value).__name__, str(value)
+
+
+def _fit(value: list[JsonValue] | dict[str, JsonValue]) -> JsonValue:
+    """Keep as many leading elements of *value* as 8 KB hold."""
+    if len(orjson.dumps(value)) <= MAX_NESTED_BYTES:
+        return value
+    room = MAX_NESTED_BYTES - 2  # the brackets
+    if isinstance(value, dict):
+        kept: dict[str, JsonValue] = {}
+        for name, each in value.items():
+            room -= len(orjson.dumps({name: each})) - 1  # its braces go, a comma comes
+            if room < 0:
+                break
+            kept[name] = each
+        return kept
+    elements: list[JsonValue] = []
+    for each in value:
+        room -= len(orjson.dumps(each)) + 1
+        if room < 0:
+            break
+        elements.append(each)
+    return elements
+
+
+_NESTED: Final = frozenset({list, dict, tuple, set, frozenset})
+
+# The order matters for what derives from these: a bool is an int, a datetime a date.
+_SIMPLE: Final[dict[type, Callable[[Any], JsonValue]]] = {
+    type(None): _nothing,
+    str: cut,
+    bool: _integer,
+    int: _integer,
+    float: _real,
+    Decimal: _real,
+    date: _moment,
+    datetime: _moment,
+    time: _moment,
+    timedelta: _moment,
+    bytes: _nothing,
+    bytearray: _nothing,
+    memoryview: _nothing,
+}

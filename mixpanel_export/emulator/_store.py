@@ -1,0 +1,224 @@
+"""Events and profiles in SQLite: the newest ones, and a fingerprint of every event ever seen."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mixpanel_export.emulator._event import JsonObject
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY,
+    key INTEGER NOT NULL,
+    endpoint TEXT NOT NULL,
+    received_ms INTEGER NOT NULL,
+    line TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS keys (key INTEGER PRIMARY KEY, first INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS profiles (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    properties TEXT NOT NULL,
+    last_seen TEXT,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+"""
+
+_PAGE = 1_000
+
+USER = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A stored event, with what is known about its arrival."""
+
+    id: int
+    endpoint: str
+    received_ms: int
+    duplicate: bool
+    line: str
+
+
+class Store:
+    """
+    One SQLite database with one writer.
+
+    Events have consecutive numbers from 1 in the order of their arrival, so the last number is
+    also the count of all that were imported. Of those only the newest *max_stored* are kept. What
+    grows without a bound is ``keys``: 64 bits for each different event, with their place in a
+    B-tree about 30 bytes.
+
+    Not thread-safe: everything happens on the thread of the event loop.
+
+    Args:
+        path: The file, or None for memory.
+
+        max_stored: How many events are kept. 0: all.
+    """
+
+    def __init__(self, path: str | None, *, max_stored: int) -> None:
+        self._max_stored = max_stored
+        self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
+        # A crash of the machine may cost the newest events of an emulator; a crash of the process
+        # does not, and nobody waits for the disk.
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.executescript(_SCHEMA)
+        self.imported = self._number("SELECT max(id) FROM events")
+        self.distinct = self._number("SELECT count(*) FROM keys")
+
+    @property
+    def duplicates(self) -> int:
+        """Events that repeat the four fields of an earlier one."""
+        return self.imported - self.distinct
+
+    @property
+    def stored(self) -> int:
+        """Events that are still here."""
+        return self.imported - self._number("SELECT min(id) - 1 FROM events")
+
+    def add(self, endpoint: str, received_ms: int, events: Sequence[tuple[int, bytes]]) -> None:
+        """Store events, each a key and a line, in one transaction."""
+        if not events:
+            return
+        start = self.imported + 1
+        with self.transaction():
+            fresh = self._database.executemany(
+                "INSERT OR IGNORE INTO keys VALUES (?, ?)",
+                [(key, number) for number, (key, _) in enumerate(events, start)],
+            ).rowcount
+            self._database.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+                [
+                    (number, key, endpoint, received_ms, line.decode())
+                    for number, (key, line) in enumerate(events, start)
+                ],
+            )
+            if self._max_stored:
+                oldest = start + len(events) - self._max_stored
+                self._database.execute("DELETE FROM events WHERE id < ?", (oldest,))
+        self.imported += len(events)
+        self.distinct += fresh
+
+    def lines(self, *, dedup: bool) -> Iterator[str]:
+        """
+        Yield the events that are stored now, in the order of their arrival, in bounded pages.
+
+        Args:
+            dedup: Of those that are the same yield one, the newest, as Mixpanel normally does.
+        """
+        end = self.imported
+        newest = self._newest(end) if dedup else None
+        last = 0
+        while page := self._database.execute(
+            "SELECT id, line FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (last, end, _PAGE),
+        ).fetchall():
+            last = page[-1][0]
+            chosen = (line for number, line in page if newest is None or number in newest)
+            yield "".join(f"{line}\n" for line in chosen)
+
+    def newest(self, *, after: int, containing: str, limit: int) -> list[Shown]:
+        """
+        Return the newest events, newest first.
+
+        Args:
+            after: Only events with a higher number.
+
+            containing: Only events whose JSON contains this text; case does not matter in ASCII.
+
+            limit: How many at most.
+        """
+        rows = self._database.execute(
+            "SELECT id, endpoint, received_ms, first < id, line FROM events JOIN keys USING (key)"
+            " WHERE id > ? AND line LIKE ? ESCAPE '\\' ORDER BY id DESC LIMIT ?",
+            (after, _pattern(containing), limit),
+        )
+        return [Shown(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
+
+    def profile(self, kind: str, identifier: str) -> JsonObject:
+        """Return the properties of a profile, {} if there is none; *kind* is `USER` or a group."""
+        row = self._database.execute(
+            "SELECT properties FROM profiles WHERE kind = ? AND id = ?", (kind, identifier)
+        ).fetchone()
+        properties: JsonObject = json.loads(row[0]) if row else {}
+        return properties
+
+    def save_profile(
+        self, kind: str, identifier: str, properties: JsonObject, last_seen: str | None
+    ) -> None:
+        """Replace a profile; None leaves the time at which it was last seen."""
+        self._database.execute(
+            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET"
+            " properties = ?3, last_seen = coalesce(?4, last_seen)",
+            (kind, identifier, json.dumps(properties, ensure_ascii=False), last_seen),
+        )
+
+    def delete_profile(self, kind: str, identifier: str) -> None:
+        """Remove a profile if it is there."""
+        self._database.execute("DELETE FROM profiles WHERE kind = ? AND id = ?", (kind, identifier))
+
+    def profiles(self) -> Iterator[tuple[str, str, JsonObject, str | None]]:
+        """Yield kind, id, properties and the time last seen of every profile."""
+        rows = self._database.execute("SELECT * FROM profiles ORDER BY kind, id").fetchall()
+        for kind, identifier, properties, last_seen in rows:
+            yield kind, identifier, json.loads(properties), last_seen
+
+    def count_profiles(self, *, groups: bool) -> int:
+        """Count the profiles of users, or of groups."""
+        return self._number(
+            "SELECT count(*) FROM profiles WHERE kind != ''"
+            if groups
+            else "SELECT count(*) FROM profiles WHERE kind = ''"
+        )
+
+    def transaction(self) -> _Transaction:
+        """Return a context in which all changes happen, or none."""
+        return _Transaction(self._database)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self.transaction():
+            self._database.execute("DELETE FROM events")
+            self._database.execute("DELETE FROM keys")
+            self._database.execute("DELETE FROM profiles")
+        self.imported = self.distinct = 0
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _newest(self, end: int) -> set[int]:
+        rows = self._database.execute(
+            "SELECT max(id) FROM events WHERE id <= ? GROUP BY key", (end,)
+        )
+        return {number for (number,) in rows}
+
+    def _number(self, query: str) -> int:
+        (number,) = self._database.execute(query).fetchone()
+        return int(number or 0)
+
+
+class _Transaction:
+    """Commit at the end, or take everything back after an error."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _pattern(text: str) -> str:
+    # The lines are JSON, where a quote or a backslash in a text is escaped.
+    escaped = json.dumps(text, ensure_ascii=False)[1:-1]
+    for special in "\\%_":
+        escaped = escaped.replace(special, "\\" + special)
+    return f"%{escaped}%"
