@@ -309,10 +309,11 @@ class Translator:
             if not mark:
                 return None
             name = mark if isinstance(mark, str) else name
-        elif not (plan.selected and heed and (heed is _Heed.ALL or plan.identity)):
-            return None
-        elif self._select is not None and not self._select(record):  # noqa: SIM114 -- see above
-            return None
+        else:
+            if not plan.selected or (heed is not _Heed.ALL and not (heed and plan.identity)):
+                return None
+            if self._select is not None and not self._select(record):
+                return None
         # Mixpanel rejects an event without a name. -- Import Events (read 2026-08-21).
         return None if not name or name.isspace() else name
 
@@ -460,11 +461,12 @@ def _identity(fields: Mapping[Any, Any], names: tuple[str, ...]) -> str:
 def _as_id(name: str, value: object) -> str:
     """Make a distinct_id that Mixpanel takes, ``""`` if it forbids this one."""
     text = value if type(value) is str else _whole_text(value)
-    if text.strip().lower() in FORBIDDEN_IDS:
+    bare = text.strip().lower()
+    if not bare or bare in FORBIDDEN_IDS:
         return ""
-    # In Mixpanel's simplified identity a device is a distinct_id with this prefix. -- Mixpanel docs,
-    # Simplified ID Merge (read 2026-08-21).
-    if name == "$device_id" and text and not text.startswith("$device:"):
+    # In Mixpanel's simplified identity a device is a distinct_id with this prefix. -- Mixpanel
+    # docs, Simplified ID Merge (read 2026-08-21).
+    if name == "$device_id" and not text.startswith("$device:"):
         text = "$device:" + text
     if len(text) > SURELY_SHORT and len(_utf8(text)) > MAX_DISTINCT_ID_BYTES:
         # Cut, two users could become one.
@@ -473,11 +475,11 @@ def _as_id(name: str, value: object) -> str:
 
 
 def _honour(head: dict[str, Any], fields: Mapping[Any, Any], now: float) -> None:
-    """Move `time`, `$insert_id` and `ip` to *head*; what cannot be used gets a ``_`` to its name."""
+    """Move `time`, `$insert_id`, `ip` to *head*; what cannot be used gets a ``_`` to its name."""
     if (value := fields.get("time")) is not None:
         moment = _milliseconds(value, now)
         name = "time_" if moment is None else "time"
-        head[name] = clean(value) if moment is None else moment
+        head[name] = text_of(value) if moment is None else moment
     if (value := fields.get("$insert_id")) is not None:
         head["$insert_id"] = _as_insert_id(value)
     if (value := fields.get("ip")) is not None:
@@ -511,7 +513,7 @@ def _as_insert_id(value: object) -> str:
 
 @lru_cache(maxsize=_MEMORY)
 def _address(text: str) -> str | None:
-    """Give the canonical form of an IP address; ``"0"`` means "do not locate"; None for the rest."""
+    """Give the canonical form of an IP address; ``"0"`` is "do not locate"; None for the rest."""
     try:
         return "0" if text == "0" else str(ip_address(text.strip()))
     except ValueError:

@@ -117,7 +117,7 @@ def read_response(response: Response, batch: Batch, now: float) -> Outcome:
         return Misconfigured(status, _message(answer or {}))
     if answer is None:
         return Retryable(f"status {status} with an answer that is not Mixpanel's")
-    # Status 0 in a body with status 200: without strict=1 this is all one learns of an invalid event.
+    # Without strict=1, a 0 in a 200 is all that one learns of an invalid event.
     refused = answer.get("status") == 0 if status < 400 else not answer.get("failed_records")
     return Refused(status, _message(answer)) if refused else _delivered(answer, batch)
 

@@ -142,6 +142,8 @@ class MemoryQueue:
         del lines[kept:]
         self._held_events += len(lines)
         self._held_bytes += sum(map(len, lines))
+        # The lines that wait are fewer now, the bound for all is the same.
+        self._alarm = min(self._alarm, self._max_events - self._held_events)
         return lines
 
     def resize(self, before: int, after: int) -> None:

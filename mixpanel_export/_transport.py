@@ -62,22 +62,7 @@ class HttpxTransport:
             client = self._client = self._open()
         left = max(deadline.left(), 0.001)
         timeout = httpx.Timeout(left, connect=min(left, self._connect_timeout))
-        fresh = True
-
-        def trace(event: str, _info: dict[str, object]) -> None:
-            nonlocal fresh
-            if event.endswith("send_request_headers.started"):
-                # No connection was opened since: this one has served before.
-                fresh = opened
-            elif event.startswith("connection.connect_"):
-                note_open()
-
-        opened = False
-
-        def note_open() -> None:
-            nonlocal opened
-            opened = True
-
+        trace = _Trace()
         try:
             with client.stream(
                 request.method,
@@ -100,7 +85,7 @@ class HttpxTransport:
         except _NOT_SENT as error:
             raise TransportError(_reason(error), sent=False) from error
         except _CUT_OFF as error:
-            raise TransportError(_reason(error), stale=not fresh) from error
+            raise TransportError(_reason(error), stale=not trace.opened) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             raise TransportError(_reason(error)) from error
 
@@ -113,6 +98,19 @@ class HttpxTransport:
     def _open(self) -> httpx.Client:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._connections)
         return httpx.Client(limits=limits, follow_redirects=False)
+
+
+class _Trace:
+    """Notes whether a connection was opened for a request; if not, an earlier one was used again."""
+
+    __slots__ = ("opened",)
+
+    def __init__(self) -> None:
+        self.opened = False
+
+    def __call__(self, event: str, _info: dict[str, object]) -> None:
+        if event.startswith("connection.connect_"):
+            self.opened = True
 
 
 def _reason(error: Exception) -> str:

@@ -18,7 +18,7 @@ JSON = "application/json"
 
 # The smallest transparent GIF: one pixel, for `img=1`.
 _PIXEL = bytes.fromhex(
-    "47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )
 
 # A callback becomes script on this origin, so only what can be a function's name is repeated.

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import zlib
+from itertools import islice
 from urllib.parse import parse_qsl
 
 import orjson
@@ -14,6 +15,9 @@ from mixpanel_export.emulator import _facts
 
 JSON_LINES = "application/x-ndjson"
 FORM = "application/x-www-form-urlencoded"
+
+# Files made by one tool have one member; each costs a copy of what follows it.
+_MAX_MEMBERS = 100
 
 # For zlib: expect the header and trailer of gzip, with the largest window.
 _GZIP = 16 + zlib.MAX_WBITS
@@ -38,7 +42,7 @@ def inflate(body: bytes, *, limit: int) -> bytes:
     """
     pieces: list[bytes] = []
     room = limit + 1
-    while body:
+    while body and len(pieces) < _MAX_MEMBERS:
         member = zlib.decompressobj(_GZIP)
         try:
             piece = member.decompress(body, room)
@@ -52,7 +56,7 @@ def inflate(body: bytes, *, limit: int) -> bytes:
         pieces.append(piece)
         # A gzip file may be several, one after the other.
         body = member.unused_data
-    if not pieces:
+    if body or not pieces:
         raise MalformedError(_facts.NOT_GZIP)
     return b"".join(pieces)
 
@@ -85,8 +89,9 @@ def _refuse_constant(name: str) -> object:
 
 
 def parse_lines(text: bytes) -> list[object]:
-    """Read one JSON value from each line that is not blank."""
-    return [parse(line) for line in text.split(b"\n") if line.strip()]
+    """Read one JSON value from each line that is not blank, and not many more than are allowed."""
+    lines = (line for line in text.split(b"\n") if line.strip())
+    return [parse(line) for line in islice(lines, _facts.MAX_RECORDS + 1)]
 
 
 def parse_form(text: bytes) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import sys
 from types import FrameType
 from typing import Any
@@ -80,6 +81,8 @@ def emulator(parent: int | None, **options: Any) -> None:  # noqa: ANN401  # Emu
         serve(chosen, parent=parent, announce=_announce)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {chosen.host}: {error}") from error
+    except sqlite3.Error as error:
+        raise click.ClickException(f"cannot use {chosen.db}: {error}") from error
 
 
 def _announce(address: str) -> None:

@@ -36,8 +36,13 @@ def subject(record: object, *, group: bool) -> tuple[str, str, JsonObject]:
             # Live for $token and $distinct_id: segevsh/w6w-apps, issue reports. Guess: the others.
             raise InapplicableError(f"{name}, missing or empty")
     if group:
-        return str(record["$group_key"]), str(record["$group_id"]), record
-    return "", str(record["$distinct_id"]), record
+        return _text(record["$group_key"]), _text(record["$group_id"]), record
+    return "", _text(record["$distinct_id"]), record
+
+
+def _text(value: object) -> str:
+    # Halves of surrogate pairs, which JSON can hold and a database cannot, become question marks.
+    return str(value).encode("utf-8", "replace").decode()
 
 
 _REQUIRED = {False: ("$token", "$distinct_id"), True: ("$token", "$group_key", "$group_id")}

@@ -93,7 +93,11 @@ class Project:
 
     def answer(self, arrival: Arrival) -> Answer:
         """Process a request to one of the four endpoints."""
-        return self._doors[arrival.path](arrival)
+        try:
+            return self._doors[arrival.path](arrival)
+        except RecursionError:
+            # Hundreds of levels of nesting, which the parser reads and nothing else can walk.
+            return self._refuse(arrival, 400, _facts.NOT_JSON)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -178,11 +182,9 @@ class Project:
             return self._refuse_size(arrival)
         except MalformedError:
             return self._refuse_legacy(arrival, _facts.BAD_DATA)
-        if len(parcel.records) > _facts.MAX_RECORDS:
-            return self._refuse_legacy(arrival, _facts.TOO_MANY.format(limit=_facts.MAX_RECORDS))
-        limited = self._refuse_rate(arrival, parcel)
-        if limited:
-            return limited
+        refused = self._refuse_count(arrival, parcel) or self._refuse_rate(arrival, parcel)
+        if refused:
+            return refused
         # Sourced: docs, openapi/ingestion.openapi.yaml: 1 means that at least one event is valid
         # (openapi/identity.openapi.yaml says all).
         verdict = self._take(arrival, parcel, Mode.TRACK)
@@ -203,6 +205,14 @@ class Project:
     def _refuse_legacy(self, arrival: Arrival, error: str) -> Answer:
         self._pin("refused", arrival, "200", error, (arrival.body or b"")[:200])
         return legacy_verdict(error, arrival.query)
+
+    def _refuse_count(self, arrival: Arrival, parcel: Parcel) -> Answer | None:
+        # Guess: both answers.
+        if not parcel.records:
+            return self._refuse_legacy(arrival, _facts.BAD_DATA)
+        if len(parcel.records) > _facts.MAX_RECORDS:
+            return self._refuse_legacy(arrival, _facts.TOO_MANY.format(limit=_facts.MAX_RECORDS))
+        return None
 
     def _refuse_size(self, arrival: Arrival) -> Answer:
         return self._refuse(arrival, 413, _facts.TOO_LARGE.format(limit=self._limit))
@@ -293,8 +303,9 @@ class Project:
             return self._refuse_size(arrival)
         except MalformedError:
             return self._refuse_legacy(arrival, _facts.BAD_DATA)
-        if len(parcel.records) > _facts.MAX_RECORDS:
-            return self._refuse_legacy(arrival, _facts.TOO_MANY.format(limit=_facts.MAX_RECORDS))
+        refused = self._refuse_count(arrival, parcel)
+        if refused:
+            return refused
         with self.store.transaction():
             errors = [self._update_one(arrival, record, group) for record in parcel.records]
         # Guess: one bad update is reported though the others took effect.

@@ -8,6 +8,7 @@ import gc
 import os
 import secrets
 import socket
+import threading
 import time
 import webbrowser
 from collections.abc import Callable
@@ -106,18 +107,21 @@ def serve(options: EmulatorOptions, *, parent: int | None, announce: Callable[[s
 
     Raises:
         OSError: If it cannot listen there.
+
+        sqlite3.Error: If it cannot use its database.
     """
+    project = Project(options, wall=time.time, monotonic=time.monotonic)
     listener = _listen(options)
     access_key = None if options.host in LOOPBACK else secrets.token_urlsafe(18)
     address = _address(options.host, listener.getsockname()[1], access_key)
-    project = Project(options, wall=time.time, monotonic=time.monotonic)
     gate = Gate(hosts=(options.host, *options.allow_hosts), access_key=access_key)
     application = Application(project, gate, limit=options.max_request_bytes)
 
     def ready() -> None:
         announce(address)
         if options.open_browser:
-            webbrowser.open(address)
+            # On a thread: a browser in the terminal would not return before it is closed.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     # What a request makes is freed when it is answered, and hardly any of it is in a cycle: looking
     # for those after every 700 objects was 15 % of the time.
@@ -137,7 +141,7 @@ def _config(application: Application) -> uvicorn.Config:
         loop="asyncio",
         lifespan="off",
         log_config=None,
-        log_level="critical",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,

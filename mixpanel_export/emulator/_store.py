@@ -58,16 +58,21 @@ class Store:
         path: The file, or None for memory.
 
         max_stored: How many events are kept. 0: all.
+
+    Raises:
+        sqlite3.Error: If the file cannot be used.
     """
 
     def __init__(self, path: str | None, *, max_stored: int) -> None:
         self._max_stored = max_stored
-        self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
+        self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.5)
+        # A second emulator on the same file is told so when it starts, and not in the middle.
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         # A crash of the machine may cost the newest events of an emulator; a crash of the process
         # does not, and nobody waits for the disk.
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
-        self._database.executescript(_SCHEMA)
+        self._database.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
         self.imported = self._number("SELECT max(id) FROM events")
         self.distinct = self._number("SELECT count(*) FROM keys")
 
@@ -153,9 +158,9 @@ class Store:
     ) -> None:
         """Replace a profile; None leaves the time at which it was last seen."""
         self._database.execute(
-            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET"
+            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT (kind, id) DO UPDATE SET"
             " properties = ?3, last_seen = coalesce(?4, last_seen)",
-            (kind, identifier, json.dumps(properties, ensure_ascii=False), last_seen),
+            (kind, identifier, json.dumps(properties), last_seen),
         )
 
     def delete_profile(self, kind: str, identifier: str) -> None:

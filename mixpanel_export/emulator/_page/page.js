@@ -47,6 +47,7 @@ function read(row) {
   const { event, properties = {} } = JSON.parse(row.line);
   const { time, distinct_id, ...others } = properties;
   delete others.$insert_id;
+  delete others.token;
   return {
     ...row,
     name: event,
@@ -80,7 +81,7 @@ function togglePause() {
 let typing = 0;
 
 function search(text) {
-  change({ search: text });
+  change({ search: text, paused: false });
   clearTimeout(typing);
   typing = setTimeout(() => {
     change({ rows: [], waiting: [], open: new Set() });
@@ -99,7 +100,7 @@ function reset() {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: "{}",
-  });
+  }).catch(() => change({ connected: false }));
 }
 
 // -- what one sees ------------------------------------------------------------------------------
@@ -141,8 +142,13 @@ function Connection() {
 
 function Numbers({ stats, rate, history }) {
   return html`
-    <section aria-label="Numbers" class="numbers">
+    <section aria-label="Traffic" class="numbers wide">
       <${Tile} id="rate" name="events/s" value=${rate}><${Chart} history=${history} /><//>
+      <${Tile} id="requests" name="requests" value=${total(stats.requests)}>
+        <${Statuses} requests=${stats.requests} />
+      <//>
+    </section>
+    <section aria-label="Numbers" class="numbers">
       <${Tile} id="imported" name="imported" value=${stats.imported}
         hint="Events that were accepted and stored, repeated ones too" />
       <${Tile} id="distinct" name="distinct" value=${stats.distinct}
@@ -155,9 +161,6 @@ function Numbers({ stats, rate, history }) {
         value=${stats.vanished} hint="Answered with success and not stored" />`}
       ${stats.profiles + stats.groups > 0 && html`<${Tile} id="profiles" name="profiles"
         value=${stats.profiles + stats.groups} hint="Of users and groups" />`}
-      <${Tile} id="requests" name="requests" value=${total(stats.requests)}>
-        <${Statuses} requests=${stats.requests} />
-      <//>
     </section>
   `;
 }

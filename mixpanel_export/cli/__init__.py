@@ -1,0 +1,38 @@
+"""
+The command ``mixpanel-export``.
+
+::
+
+    _command        the group; a subcommand is loaded when it is asked for
+    _demo           demo: shop and emulator, ledger against store
+    _shop           the simulated shop: an application that logs
+    _ledger         whether both sides of the demo agree
+    _screen         what the demo shows
+    _stop           Ctrl-C as a question instead of an exception
+
+Its friends are extras; without them it says how to get them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+#: The exit status of a process that Ctrl-C ended, as shells count it.
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line with the arguments of this process; it ends the process."""
+    try:
+        try:
+            from mixpanel_export.cli._command import command
+        except ModuleNotFoundError as error:
+            if error.name != "click":
+                raise
+            sys.exit("click is missing; the command line needs pip install 'mixpanel-export[cli]'")
+        command(prog_name="mixpanel-export")
+    except KeyboardInterrupt:
+        # Before a command had begun, or while it was loaded.
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,51 @@
+"""The group of all commands."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final, cast
+
+import click
+
+from mixpanel_export import __version__
+
+# Where each command is. It is loaded when it is asked for, so that one that lacks its extra does not
+# stand in the way of the others.
+_COMMANDS: Final = {
+    "demo": "mixpanel_export.cli._demo",
+    "emulator": "mixpanel_export.emulator._command",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is needed."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Name the commands, the one to begin with first."""
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Load one; None if there is none of this name."""
+        if name not in _COMMANDS:
+            return None
+        return cast("click.Command", getattr(import_module(_COMMANDS[name]), name))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mixpanel-export")
+def command() -> None:
+    """
+    Send product events to Mixpanel from log records.
+
+    To see what it does, without an account and without anything leaving this machine:
+
+    \b
+        mixpanel-export demo
+
+    To develop against a Mixpanel on this machine, and watch the events on its page:
+
+    \b
+        mixpanel-export emulator
+        export MIXPANEL_TOKEN=anything MIXPANEL_BASE_URL=http://127.0.0.1:8787
+        python your_application.py
+    """  # noqa: D301 -- click's sign for "leave these lines as they are"

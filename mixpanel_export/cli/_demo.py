@@ -1,0 +1,149 @@
+"""The command `demo`: a shop that logs, an emulator that receives, and whether both agree."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from random import Random
+from typing import Final
+
+import click
+
+from mixpanel_export import MixpanelHandler, Pipeline, Settings
+from mixpanel_export.cli._ledger import differences
+from mixpanel_export.cli._shop import Shop
+from mixpanel_export.cli._stop import Stop
+from mixpanel_export.emulator import EmulatorProcess
+
+# How long the shop rests between two looks at the clock, in seconds: short enough that events come
+# in a trickle and not in heaps.
+_TICK: Final = 0.02
+
+# How long the pipeline may take to deliver what is queued when the shop closes, in seconds; the
+# second is for an emulator that does not answer.
+_PATIENCE: Final = 30.0
+_NO_PATIENCE: Final = 1.0
+
+
+@click.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 86_400, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="How long the shop is open.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    default=200.0,
+    show_default=True,
+    help="Events per second.",
+)
+@click.option("--keep", is_flag=True, help="Leave the emulator and its page running until Ctrl-C.")
+def demo(seconds: float, rate: float, keep: bool) -> None:
+    """
+    Run a simulated shop against a local Mixpanel.
+
+    The shop logs through the logging module, as any application does, and its log records become
+    events on the emulator's page. At the end the ledger of the pipeline is compared with what the
+    emulator stored: the exit status is 0 if they agree, 1 if they do not. Ctrl-C closes the shop
+    early. Nothing leaves this machine, and no MIXPANEL_ variable changes anything.
+    """
+    for module in ("rich", "starlette", "uvicorn"):
+        if importlib.util.find_spec(module) is None:
+            raise click.ClickException(
+                f"{module} is missing; the demo needs pip install 'mixpanel-export[cli,emulator]'"
+            )
+    # A proxy has no business between two processes of one machine.
+    os.environ["NO_PROXY"] = "*"
+    with Stop() as stop, _emulator() as emulator:
+        click.echo(f"A local Mixpanel with a live page:  {emulator.url}")
+        click.echo(f"A shop logs {rate:g} events a second for {seconds:g} s; Ctrl-C ends it.\n")
+        sys.exit(_run(emulator, stop, seconds, rate, keep=keep))
+
+
+@contextmanager
+def _emulator() -> Iterator[EmulatorProcess]:
+    try:
+        emulator = EmulatorProcess()
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    with emulator:
+        yield emulator
+
+
+def _run(emulator: EmulatorProcess, stop: Stop, seconds: float, rate: float, *, keep: bool) -> int:
+    """Open the shop, close it, and compare; returns the exit status."""
+    from mixpanel_export.cli._screen import show_ledger
+
+    # Given by hand, so that the environment has no say.
+    pipeline = Pipeline(Settings(token="demo", base_url=emulator.url))  # noqa: S106 -- any will do
+    shop = Shop(Random())  # noqa: S311 -- chance, not a secret
+    with _listening(logging.getLogger("shop"), MixpanelHandler(pipeline=pipeline)):
+        _open(shop, pipeline, emulator, stop, seconds, rate)
+    pipeline.close(_PATIENCE if pipeline.health.ok else _NO_PATIENCE)
+    stats, stored = pipeline.stats, _counts(emulator)
+    click.echo()
+    show_ledger(shop.events, stats, stored)
+    click.echo()
+    if found := differences(shop.events, stats, stored):
+        click.echo("They differ:\n" + "\n".join(f"  {each}" for each in found), err=True)
+        return 1
+    click.echo("Both agree: every event that was logged has arrived.")
+    if stop:
+        return stop.status
+    if keep:
+        click.echo(f"The page stays until Ctrl-C:  {emulator.url}")
+        while not stop:
+            time.sleep(_TICK)
+    return 0
+
+
+@contextmanager
+def _listening(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
+    """Have *handler*, and nobody else, hear what *logger* says."""
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _open(  # noqa: PLR0913, PLR0917 -- this is where they meet
+    shop: Shop,
+    pipeline: Pipeline,
+    emulator: EmulatorProcess,
+    stop: Stop,
+    seconds: float,
+    rate: float,
+) -> None:
+    """Let things happen in the shop at *rate*, until the time is over or *stop* says so."""
+    from mixpanel_export.cli._screen import progress
+
+    with progress(seconds) as (show, interval):
+        start = time.monotonic()
+        passed = shown = 0.0
+        while passed < seconds and not stop:
+            time.sleep(_TICK)
+            passed = min(time.monotonic() - start, seconds)
+            for _ in range(int(passed * rate) - shop.events):
+                shop.step()
+            if passed >= shown + interval:
+                shown += interval
+                show(passed, pipeline.stats, _counts(emulator))
+
+
+def _counts(emulator: EmulatorProcess) -> Mapping[str, int]:
+    try:
+        return emulator.stats()
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise click.ClickException(f"the emulator does not answer: {error}") from error

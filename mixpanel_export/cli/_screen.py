@@ -1,0 +1,92 @@
+"""What the demo shows: a live picture on a terminal, lines in a pipe, and the ledger at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import zip_longest
+from typing import Final
+
+import click
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from mixpanel_export import Stats
+
+#: Shows how far things are: seconds passed, the pipeline's ledger, the emulator's counts.
+Show = Callable[[float, Stats, Mapping[str, int]], None]
+
+_Row = tuple[str, int | None]
+
+_BLANK: Final[_Row] = ("", None)
+
+# What of the ledger is shown while the shop is open.
+_RUNNING: Final = ("accepted", "delivered", "queued")
+
+# What is shown of what the emulator stored.
+_STORED: Final = ("imported", "duplicates", "distinct", "rejected")
+
+
+@contextmanager
+def progress(seconds: float) -> Iterator[tuple[Show, float]]:
+    """
+    Give, for the time of this context, what shows how far things are, and how often to call it.
+
+    Args:
+        seconds: What counts as the whole way.
+    """
+    console = Console(highlight=False)
+    if not sys.stdout.isatty() or console.is_dumb_terminal:
+        yield _show_line, 1.0
+        return
+    bar = ProgressBar(total=seconds, width=48)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+
+        def show(passed: float, stats: Stats, stored: Mapping[str, int]) -> None:
+            bar.update(passed)
+            way = Columns([bar, f"{passed:.0f} s of {seconds:g} s"])
+            live.update(Group(way, "", _table(_rows(stats, _RUNNING), stored)), refresh=True)
+
+        yield show, 0.2
+
+
+def show_ledger(logged: int, stats: Stats, stored: Mapping[str, int]) -> None:
+    """Print the whole ledger beside what the emulator stored."""
+    rows = [
+        ("logged", logged),
+        *_rows(stats, ("accepted", "delivered", "rejected", "queued", "abandoned")),
+        ("dropped", sum(stats.dropped.values())),
+        *((f"  {reason}", count) for reason, count in stats.dropped.items()),
+        ("ignored (not events)", stats.ignored),
+    ]
+    Console(highlight=False).print(_table(rows, stored))
+
+
+def _show_line(passed: float, stats: Stats, stored: Mapping[str, int]) -> None:
+    click.echo(
+        f"{passed:4.0f} s  {stats.accepted:,} accepted  {stats.delivered:,} delivered"
+        f"  {stats.queued:,} queued  {stored['distinct']:,} distinct in the emulator"
+    )
+
+
+def _rows(stats: Stats, names: tuple[str, ...]) -> list[_Row]:
+    return [(name, getattr(stats, name)) for name in names]
+
+
+def _table(left: list[_Row], stored: Mapping[str, int]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for side in ("pipeline", "emulator"):
+        table.add_column(side, min_width=20)
+        table.add_column("", justify="right", min_width=7, style="bold")
+    right: list[_Row] = [(name, stored[name]) for name in _STORED]
+    for (one, count), (other, found) in zip_longest(left, right, fillvalue=_BLANK):
+        table.add_row(one, _number(count), other, _number(found))
+    return table
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"

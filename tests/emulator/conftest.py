@@ -1,0 +1,50 @@
+"""
+Emulators in processes of their own, shared by the tests that want the same options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from mixpanel_export.emulator import EmulatorProcess
+from tests.emulator.api import Api
+
+Run = Callable[..., Api]
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[httpx.Client]:
+    """
+    A client that no environment sends through a proxy.
+    """
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def running(client: httpx.Client) -> Iterator[Run]:
+    """
+    Return the emulator with these options, started once and forgetful each time it is asked for.
+    """
+    known: dict[tuple[str, ...], EmulatorProcess] = {}
+
+    def run(*args: str) -> Api:
+        if args not in known:
+            known[args] = EmulatorProcess(*args)
+        known[args].reset()
+        return Api(known[args], client)
+
+    yield run
+    for emulator in known.values():
+        emulator.stop()
+
+
+@pytest.fixture
+def api(running: Run) -> Api:
+    """
+    An emulator without options.
+    """
+    return running()

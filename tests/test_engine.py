@@ -1,0 +1,667 @@
+"""
+The state of one pipeline, driven step by step on a fake clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mixpanel_export._batch import Batch
+from mixpanel_export._clock import Deadline
+from mixpanel_export._engine import CIRCUIT_FAILURES, FIRST_WAIT, Engine
+from mixpanel_export._exceptions import TransportError
+from mixpanel_export._notice import Notices
+from mixpanel_export._sender import Attempt, Sender, Shipment
+from mixpanel_export._settings import Settings
+from mixpanel_export._wire import Response
+from mixpanel_export.testing import FakeClock, ScriptedTransport
+
+PARTIAL = Response(
+    400,
+    b'{"code":400,"status":"Bad Request","failed_records":[{"index":0,"field":"f","message":"m"}]}',
+)
+WRONG_TOKEN = Response(401, b'{"code":401,"error":"Invalid credentials","status":"Unauthorized"}')
+
+
+class Bench:
+    """An engine with everything around it, and the steps that the threads would make."""
+
+    def __init__(self, *answers: Response | Exception | int, **fields: object) -> None:
+        given = {"token": "t", "jitter": 0.0, "batch_events": 10, **fields}
+        self.settings = Settings(**given)  # type: ignore[arg-type] # fields by name, as tests give
+        self.clock = FakeClock()
+        self.transport = ScriptedTransport(*answers)
+        self.sender = Sender(self.settings, self.transport, clock=self.clock, random=lambda: 0.5)
+        self.rings = 0
+        self.engine = Engine(
+            self.settings, clock=self.clock, notices=Notices(self.clock), ring=self.ring
+        )
+        self.put_so_far = 0
+
+    def ring(self) -> None:
+        self.rings += 1
+
+    def put(self, count: int = 1, size: int = 20) -> int:
+        """
+        Put *count* lines of *size* bytes, each different; return how many were accepted.
+        """
+        accepted = 0
+        for _ in range(count):
+            self.put_so_far += 1
+            accepted += self.engine.queue.put(b'{"n":%d}'.ljust(size) % self.put_so_far)
+        self.check()
+        return accepted
+
+    def pack(self) -> int:
+        """
+        Seal what is due; return how many batches that were.
+        """
+        packed = 0
+        while self.engine.pack():
+            packed += 1
+        self.check()
+        return packed
+
+    def send(self) -> Attempt | None:
+        """
+        Send one batch if one may be sent.
+        """
+        shipment = self.engine.next()
+        if shipment is None:
+            return None
+        return self.finish(shipment)
+
+    def finish(self, shipment: Shipment) -> Attempt:
+        """
+        Make the attempt for a shipment in flight.
+        """
+        attempt = self.sender.attempt(shipment, Deadline(self.clock, None))
+        self.engine.settle(shipment, attempt)
+        self.check()
+        return attempt
+
+    def run(self, seconds: float = 1_000.0) -> None:
+        """
+        Do whatever becomes due within *seconds*.
+        """
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            self.pack()
+            while self.send():
+                pass
+            pause = self.engine.wait()
+            if pause is None:
+                return
+            self.clock.advance(min(pause, end - self.clock.monotonic()))
+
+    def check(self) -> None:
+        """
+        Assert the law of the ledger.
+        """
+        stats = self.engine.stats
+        final = stats.delivered + stats.rejected + stats.evicted + stats.expired + stats.abandoned
+        assert stats.accepted + stats.adopted == final + stats.queued
+
+
+def test_a_single_event_leaves_soon() -> None:
+    """
+    The first event of an idle pipeline waits a quarter of a second for company.
+    """
+    bench = Bench()
+    bench.put()
+
+    at_once = bench.pack()
+    pause = bench.engine.wait()
+    bench.clock.advance(FIRST_WAIT)
+
+    assert (at_once, pause) == (0, FIRST_WAIT)
+    assert bench.pack() == 1
+
+
+def test_a_trickle_leaves_every_interval() -> None:
+    """
+    After a batch the next one leaves `flush_interval` later, not sooner.
+    """
+    bench = Bench()
+    bench.put()
+    bench.run(2 * FIRST_WAIT)
+
+    bench.put()
+    packed = bench.pack()
+    pause = bench.engine.wait()
+
+    assert bench.engine.stats.delivered == 1
+    assert packed == 0
+    assert pause == bench.settings.flush_interval
+
+
+def test_a_full_batch_leaves_at_once() -> None:
+    """
+    As many events as a batch takes wait for nothing.
+    """
+    bench = Bench()
+    bench.put(25)
+
+    packed = bench.pack()
+
+    assert packed == 2
+    assert bench.engine.sendable == 2
+
+
+def test_a_shorter_interval_shortens_the_first_wait() -> None:
+    """
+    With ``flush_interval=0`` nothing waits for company.
+    """
+    bench = Bench(flush_interval=0.0)
+    bench.put()
+
+    assert bench.pack() == 1
+
+
+def test_partial_batches_wait_while_others_are_stuck() -> None:
+    """
+    What could not be sent anyway is left to grow.
+    """
+    bench = Bench()
+    bench.put(10)
+    bench.pack()
+    bench.put(3)
+    bench.clock.advance(100.0)
+
+    packed = bench.pack()
+
+    assert packed == 0
+    assert bench.engine.sendable == 1
+
+
+def test_the_ledger_of_a_good_day() -> None:
+    """
+    All that was accepted is delivered.
+    """
+    bench = Bench()
+    bench.put(25)
+
+    bench.run()
+
+    stats = bench.engine.stats
+    assert (stats.accepted, stats.delivered, stats.queued) == (25, 25, 0)
+    assert (stats.requests, stats.retries, stats.queued_bytes) == (3, 0, 0)
+    assert stats.oldest_age == 0.0
+
+
+def test_rejected_events_are_counted_once() -> None:
+    """
+    What Mixpanel rejects is final, the rest of its batch delivered.
+    """
+    bench = Bench(PARTIAL)
+    bench.put(10)
+
+    bench.run()
+
+    stats = bench.engine.stats
+    assert (stats.delivered, stats.rejected, stats.queued) == (9, 1, 0)
+
+
+def test_a_failed_batch_is_sent_again_byte_for_byte() -> None:
+    """
+    Every attempt carries the same bytes.
+    """
+    bench = Bench(503, 503)
+    bench.put(10)
+
+    bench.run()
+
+    assert bench.engine.stats.delivered == 10
+    assert bench.engine.stats.retries == 2
+    assert len({request.body for request in bench.transport.requests}) == 1
+
+
+def test_other_batches_pass_one_that_waits() -> None:
+    """
+    A batch that waits for its retry does not hold up the next one.
+    """
+    bench = Bench(503)
+    bench.put(20)
+    bench.pack()
+
+    bench.send()
+    second = bench.send()
+
+    assert second is not None
+    assert second.delivered == 10
+    assert bench.engine.stats.queued == 10
+
+
+def test_a_pause_asked_of_one_holds_for_all() -> None:
+    """
+    After ``Retry-After`` no connection sends until then.
+    """
+    bench = Bench(Response(429, headers={"retry-after": "30"}))
+    bench.put(20)
+    bench.pack()
+
+    bench.send()
+    meanwhile = bench.send()
+    pause = bench.engine.wait()
+    bench.run()
+
+    assert meanwhile is None
+    assert pause == 30.0
+    assert bench.engine.stats.delivered == 20
+
+
+def test_the_circuit_opens_after_failures_in_a_row() -> None:
+    """
+    Then a single request at a time probes, with growing waits.
+    """
+    bench = Bench(*[503] * 10)
+    bench.put(50)
+    bench.pack()
+    for _ in range(CIRCUIT_FAILURES):
+        bench.send()
+
+    health = bench.engine.health
+    blocked = bench.send()
+    pause = bench.engine.wait()
+
+    assert (health.ok, health.circuit, health.reason) == (False, "open", "status 503")
+    assert blocked is None
+    assert pause is not None
+    assert bench.engine.sendable == 0
+
+
+def test_an_open_circuit_probes_alone() -> None:
+    """
+    While one probe is under way nothing else is sent.
+    """
+    bench = Bench(*[503] * CIRCUIT_FAILURES)
+    bench.put(50)
+    bench.pack()
+    for _ in range(CIRCUIT_FAILURES):
+        bench.send()
+    bench.clock.advance(100.0)
+
+    allowed = bench.engine.sendable
+    probe = bench.engine.next()
+    second = bench.engine.next()
+
+    assert allowed == 1
+    assert probe is not None
+    assert second is None
+    assert bench.engine.sendable == 0
+
+
+def test_the_first_success_brings_full_speed() -> None:
+    """
+    Once a probe is answered, everything that waited may go at once.
+    """
+    bench = Bench(*[503] * CIRCUIT_FAILURES)
+    bench.put(50)
+    bench.pack()
+    for _ in range(CIRCUIT_FAILURES):
+        bench.send()
+    bench.clock.advance(8.0)
+
+    bench.send()
+
+    assert bench.engine.health.circuit == "closed"
+    assert bench.engine.sendable == 4
+    assert bench.engine.health.last_success_age == 0.0
+
+
+def test_failures_at_the_same_time_count_as_one() -> None:
+    """
+    Four connections that break together do not open the circuit.
+    """
+    bench = Bench(*[503] * 4)
+    bench.put(40)
+    bench.pack()
+    flying = [bench.engine.next() for _ in range(4)]
+
+    for shipment in flying:
+        assert shipment is not None
+        bench.finish(shipment)
+
+    assert bench.engine.health.circuit == "closed"
+    assert bench.engine.stats.retries == 4
+
+
+def test_a_fresh_probe_waits_as_long_as_an_old_one() -> None:
+    """
+    The wait of an open circuit grows, whichever batch probes.
+    """
+    bench = Bench(*[503] * 20)
+    bench.put(200)
+    bench.pack()
+
+    bench.run(120.0)
+
+    assert len(bench.transport.requests) < 10
+
+
+def test_wrong_credentials_pause_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Events are kept, one probe a minute goes out, and one line says what to check.
+    """
+    bench = Bench(WRONG_TOKEN, WRONG_TOKEN)
+    bench.put(30)
+    bench.pack()
+
+    bench.send()
+    health = bench.engine.health
+    blocked = bench.send()
+    bench.run()
+
+    assert health.circuit == "paused"
+    assert "401" in health.reason
+    assert blocked is None
+    assert bench.engine.stats.delivered == 30
+    assert bench.clock.monotonic() >= 120.0
+    assert "token" in caplog.messages[0]
+
+
+def test_too_large_a_batch_arrives_in_pieces() -> None:
+    """
+    Halves go next, before what came later, and everything arrives.
+    """
+    bench = Bench(413)
+    bench.put(20)
+    bench.pack()
+
+    bench.send()
+    lines = bench.transport.lines
+    while bench.send():
+        pass
+
+    sent = bench.transport.lines[len(lines) :]
+    assert bench.engine.stats.delivered == 20
+    assert sent[:10] == lines[:10]
+
+
+def test_newest_events_are_refused_when_it_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    With `drop_newest` the queue keeps what it has; the worker says so.
+    """
+    bench = Bench(max_events=10)
+
+    accepted = bench.put(15)
+    for _ in range(5):
+        bench.engine.dropped["full"].bump()
+    bench.engine.wait()
+    bench.engine.wait()
+
+    assert accepted == 10
+    assert bench.engine.stats.dropped == {"full": 5}
+    assert len(caplog.messages) == 1
+    assert "5 events" in caplog.messages[0]
+
+
+def test_oldest_batches_give_way_when_it_is_full() -> None:
+    """
+    With `drop_oldest` the newest events are kept, and each evicted one is counted.
+    """
+    bench = Bench(max_events=40, overflow="drop_oldest")
+
+    for _ in range(10):
+        bench.put(10)
+        bench.pack()
+    bench.run()
+
+    stats = bench.engine.stats
+    assert stats.accepted == 100
+    assert (stats.evicted, stats.delivered) == (70, 30)
+    assert bench.transport.lines[-1].startswith(b'{"n":100}')
+
+
+def test_parked_batches_give_way_too_and_flying_ones_do_not() -> None:
+    """
+    The oldest batch that is not in flight goes first, wherever it waits.
+    """
+    bench = Bench(503, max_events=30, overflow="drop_oldest")
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.put(10)
+    bench.pack()
+    flying = bench.engine.next()
+
+    bench.put(10)
+    bench.pack()
+    bench.put(10)
+    bench.pack()
+
+    assert flying is not None
+    assert bench.engine.stats.evicted == 20
+    bench.finish(flying)
+    assert bench.engine.stats.delivered == 10
+
+
+def test_bytes_make_the_oldest_give_way() -> None:
+    """
+    The bound in bytes counts what is really held.
+    """
+    bench = Bench(max_bytes=2_000_000, batch_bytes=1_000_000, overflow="drop_oldest", gzip=False)
+
+    for _ in range(6):
+        bench.put(10, size=40_000)
+        bench.pack()
+
+    assert bench.engine.stats.evicted == 40
+    assert bench.engine.stats.queued_bytes < 1_000_000
+
+
+def test_eviction_spares_what_is_in_flight() -> None:
+    """
+    If all that is held is under way nothing can give way.
+    """
+    bench = Bench(max_events=20, overflow="drop_oldest")
+    bench.put(10)
+    bench.pack()
+    bench.engine.next()
+    bench.put(10)
+
+    bench.pack()
+
+    assert bench.engine.stats.evicted == 10
+    assert bench.engine.stats.queued == 10
+
+
+def test_wanted_events_are_sealed_at_once() -> None:
+    """
+    What a flush asks for does not wait for company.
+    """
+    bench = Bench()
+    bench.put(3)
+
+    bench.engine.want(bench.engine.accepted)
+
+    assert bench.pack() == 1
+    assert not bench.engine.settled(3)
+    bench.send()
+    assert bench.engine.settled(3)
+
+
+def test_settled_is_about_what_came_before() -> None:
+    """
+    Later events do not delay the answer, earlier ones that wait for a retry do.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.put(10)
+    bench.pack()
+
+    bench.send()
+    bench.send()
+
+    assert not bench.engine.settled(10)
+    bench.clock.advance(10.0)
+    bench.send()
+    bench.put(5)
+    assert bench.engine.settled(20)
+
+
+def test_a_hurried_engine_tries_what_was_parked() -> None:
+    """
+    When the time runs out, what waits for a retry gets one more try at once.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.put(1)
+
+    bench.engine.hurry()
+
+    assert bench.pack() == 1
+    assert bench.engine.sendable == 2
+
+
+def test_a_hurried_engine_does_not_hammer_a_wrong_address() -> None:
+    """
+    Misconfigured stays paused, however late it is.
+    """
+    bench = Bench(WRONG_TOKEN)
+    bench.put(10)
+    bench.pack()
+    bench.send()
+
+    bench.engine.hurry()
+
+    assert bench.engine.sendable == 0
+
+
+def test_what_is_abandoned_is_counted_once() -> None:
+    """
+    Waiting, ready, parked and in flight: all of it, and a late answer changes nothing.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.put(20)
+    bench.pack()
+    flying = bench.engine.next()
+    bench.put(3)
+
+    lost = bench.engine.abandon()
+
+    assert flying is not None
+    assert lost == 33
+    assert bench.engine.idle
+    bench.finish(flying)
+    stats = bench.engine.stats
+    assert (stats.abandoned, stats.delivered, stats.queued, stats.queued_bytes) == (33, 0, 0, 0)
+    assert bench.engine.abandon() == 0
+
+
+def test_a_batch_that_is_being_packed_is_abandoned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Giving up while the worker compresses includes what it compresses.
+    """
+    bench = Bench()
+    bench.put(10)
+    seal: Callable[..., Batch] = Batch.of
+
+    def interrupted(lines: list[bytes], *, gzip: bool) -> Batch:
+        assert not bench.engine.settled(10)
+        assert not bench.engine.idle
+        bench.engine.abandon()
+        return seal(lines, gzip=gzip)
+
+    monkeypatch.setattr(Batch, "of", interrupted)
+
+    bench.pack()
+
+    stats = bench.engine.stats
+    assert (stats.abandoned, stats.queued, stats.queued_bytes) == (10, 0, 0)
+
+
+def test_a_lost_batch_is_counted() -> None:
+    """
+    What a bug costs is accounted for, once.
+    """
+    bench = Bench()
+    bench.put(10)
+    bench.pack()
+    flying = bench.engine.next()
+    assert flying is not None
+
+    bench.engine.lose(flying)
+    bench.engine.lose(flying)
+
+    assert bench.engine.stats.abandoned == 10
+    assert bench.engine.idle
+
+
+def test_the_oldest_age_is_that_of_the_oldest() -> None:
+    """
+    It counts from the moment the worker first saw it, through every retry.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.clock.advance(1.0)
+    bench.send()
+    bench.put(1)
+    bench.pack()
+    bench.clock.advance(1.5)
+
+    age = bench.engine.stats.oldest_age
+
+    assert age == 2.5
+
+
+def test_nothing_to_do_means_waiting_for_a_ring() -> None:
+    """
+    An idle engine asks for no timer, and the next line rings.
+    """
+    bench = Bench()
+
+    pause = bench.engine.wait()
+    bench.put()
+
+    assert pause is None
+    assert bench.rings == 1
+
+
+def test_a_line_that_comes_while_the_queue_is_armed_is_seen() -> None:
+    """
+    `wait` looks again after arming, so that no line is left behind.
+    """
+    bench = Bench(flush_interval=0.0)
+    bench.put()
+
+    pause = bench.engine.wait()
+
+    assert pause == 0.0
+
+
+def test_all_connections_busy_means_waiting_for_one() -> None:
+    """
+    With everything in flight there is no timer: the settlement rings.
+    """
+    bench = Bench(*[503] * CIRCUIT_FAILURES)
+    bench.put(50)
+    bench.pack()
+    for _ in range(CIRCUIT_FAILURES):
+        bench.send()
+    bench.clock.advance(100.0)
+    bench.engine.next()
+
+    assert bench.engine.wait() is None
+
+
+def test_trouble_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    An outage is a line a minute, not a line a request.
+    """
+    bench = Bench(*[TransportError("ConnectError: refused")] * 20)
+    bench.put(100)
+
+    bench.run(50.0)
+
+    assert len(caplog.messages) == 1
+    assert "refused" in caplog.messages[0]

@@ -1,0 +1,255 @@
+"""
+The bounded queue in memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+from types import FrameType
+
+import pytest
+
+from mixpanel_export._queue import MemoryQueue
+
+LINE = b"x" * 10
+
+
+class Bell:
+    """Counts how often it was rung."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    def __call__(self) -> None:
+        self.rings += 1
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+def make(
+    bell: Bell,
+    *,
+    max_events: int = 100,
+    max_bytes: int = 10_000,
+    batch_events: int = 5,
+    batch_bytes: int = 1_000,
+) -> MemoryQueue:
+    return MemoryQueue(
+        max_events=max_events,
+        max_bytes=max_bytes,
+        batch_events=batch_events,
+        batch_bytes=batch_bytes,
+        ring=bell,
+    )
+
+
+def test_lines_come_out_in_the_order_in_which_they_went_in(bell: Bell) -> None:
+    """
+    What is taken is the oldest, in order.
+    """
+    queue = make(bell)
+    lines = [b"%d" % number for number in range(7)]
+
+    accepted = [queue.put(line) for line in lines]
+
+    assert all(accepted)
+    assert len(queue) == 7
+    assert queue.take() == lines[:5]
+    assert queue.take() == lines[5:]
+    assert queue.take() == []
+
+
+def test_the_first_line_rings(bell: Bell) -> None:
+    """
+    An idle worker hears of the first line, and not of each that follows.
+    """
+    queue = make(bell)
+
+    for _ in range(4):
+        queue.put(LINE)
+
+    assert bell.rings == 1
+
+
+def test_a_full_batch_rings(bell: Bell) -> None:
+    """
+    Once armed for a batch, the line that completes it rings, once.
+    """
+    queue = make(bell)
+    queue.arm(batch=True)
+
+    rings = []
+    for _ in range(7):
+        queue.put(LINE)
+        rings.append(bell.rings)
+
+    assert rings == [0, 0, 0, 0, 1, 1, 1]
+    assert queue.full_batch
+
+
+def test_a_batch_of_bytes_rings(bell: Bell) -> None:
+    """
+    A few long lines are a batch too.
+    """
+    queue = make(bell, batch_bytes=100)
+    queue.arm(batch=True)
+
+    queue.put(b"x" * 60)
+    before = bell.rings
+    queue.put(b"x" * 60)
+
+    assert (before, bell.rings) == (0, 1)
+    assert queue.full_batch
+
+
+def test_an_armed_queue_rings_for_the_next_line(bell: Bell) -> None:
+    """
+    Armed without a batch in mind, the very next line rings.
+    """
+    queue = make(bell)
+    queue.put(LINE)
+    queue.take()
+    queue.arm(batch=False)
+
+    queue.put(LINE)
+
+    assert bell.rings == 2
+
+
+def test_the_number_of_events_is_bounded(bell: Bell) -> None:
+    """
+    The line beyond `max_events` is refused, and what was taken still counts.
+    """
+    queue = make(bell, max_events=6)
+
+    accepted = [queue.put(LINE) for _ in range(8)]
+    queue.take()
+    while_taken = queue.put(LINE)
+
+    assert accepted == [True] * 6 + [False] * 2
+    assert not while_taken
+    assert queue.held_events == 6
+
+
+def test_the_number_of_bytes_is_bounded(bell: Bell) -> None:
+    """
+    A line that would exceed `max_bytes` is refused and takes no room.
+    """
+    queue = make(bell, max_bytes=100)
+
+    accepted = [queue.put(b"x" * 40) for _ in range(3)]
+
+    assert accepted == [True, True, False]
+    assert queue.held_bytes == 80
+    assert queue.put(b"x" * 20)
+
+
+def test_released_room_can_be_used_again(bell: Bell) -> None:
+    """
+    What is settled makes room, in events and in bytes.
+    """
+    queue = make(bell, max_events=5, max_bytes=100)
+    for _ in range(5):
+        queue.put(LINE)
+    queue.take()
+    queue.resize(50, 8)
+    held = queue.held_bytes
+
+    queue.release(5, 8)
+
+    assert held == 8
+    assert (queue.held_events, queue.held_bytes, queue.waiting_bytes) == (0, 0, 0)
+    assert queue.put(b"x" * 100)
+
+
+def test_a_batch_keeps_within_its_bytes(bell: Bell) -> None:
+    """
+    Lines that do not fit are left where they were, in order.
+    """
+    queue = make(bell, batch_bytes=100)
+    lines = [b"%02d" % number + b"x" * 38 for number in range(5)]
+    for line in lines:
+        queue.put(line)
+
+    taken = [queue.take(), queue.take(), queue.take()]
+
+    assert taken == [lines[:2], lines[2:4], lines[4:]]
+
+
+def test_several_threads_lose_nothing(bell: Bell) -> None:
+    """
+    Threads that put at once are all counted, and the bytes come out even.
+    """
+    queue = make(bell, max_events=100_000, max_bytes=10**9, batch_events=2_000, batch_bytes=10**6)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    threads = [
+        threading.Thread(target=lambda: [queue.put(LINE) for _ in range(5_000)]) for _ in range(4)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        taken = 0
+        while any(thread.is_alive() for thread in threads) or len(queue):
+            taken += len(queue.take())
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert taken == 20_000
+    assert queue.held_bytes == 200_000
+    queue.release(20_000, 200_000)
+    assert (queue.held_events, queue.held_bytes) == (0, 0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that interrupts")
+def test_put_may_interrupt_itself(bell: Bell) -> None:
+    """
+    A signal handler that puts while the same thread is in `put` neither deadlocks nor miscounts.
+    """
+    queue = make(bell, max_events=10**9, max_bytes=10**12)
+    inner = 0
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        nonlocal inner
+        inner += queue.put(b"inner")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    outer = 0
+    try:
+        while inner < 50:
+            outer += queue.put(LINE)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert len(queue) == outer + inner
+    assert queue.held_bytes == 10 * outer + 5 * inner
+
+
+def test_a_finaliser_may_put(bell: Bell) -> None:
+    """
+    An object that puts when it is collected may be collected in the middle of a `put`.
+    """
+    queue = make(bell, max_events=10**9, max_bytes=10**12)
+
+    class Last:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            queue.put(b"last words")
+
+    for _ in range(100):
+        Last()
+        queue.put(LINE)
+    gc.collect()
+
+    assert len(queue) == 200

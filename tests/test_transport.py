@@ -1,0 +1,242 @@
+"""
+What carries requests, over real sockets.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mixpanel_export._clock import SYSTEM_CLOCK, Deadline
+from mixpanel_export._exceptions import TransportError
+from mixpanel_export._settings import Settings
+from mixpanel_export._transport import MAX_RESPONSE_BYTES, HttpxTransport
+from mixpanel_export._wire import Request, Response
+from tests.raw_server import OK, raw_server, reset
+
+SETTINGS = Settings(token="t")
+
+
+@pytest.fixture
+def transport(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpxTransport]:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    transport = HttpxTransport(SETTINGS)
+    yield transport
+    transport.close()
+
+
+def request_to(url: str, body: bytes = b"[]") -> Request:
+    return Request(url=url + "/import", body=body, headers={"X-Test": "yes"})
+
+
+def within(seconds: float) -> Deadline:
+    return Deadline(SYSTEM_CLOCK, seconds)
+
+
+def test_a_request_arrives_and_its_answer_comes_back(transport: HttpxTransport) -> None:
+    """
+    Method, path, headers and body are those of the request; status, headers and body come back.
+    """
+    reply = b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nwait"
+    with raw_server(reply) as server:
+        response = transport.send(request_to(server.url, b"[1]"), within(5.0))
+
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /import HTTP/1.1\r\n")
+    assert b"x-test: yes" in head.lower()
+    assert body == b"[1]"
+    assert (response.status, response.body) == (429, b"wait")
+    assert response.headers["retry-after"] == "7"
+
+
+def test_a_connection_is_used_again(transport: HttpxTransport) -> None:
+    """
+    Requests one after the other share a connection.
+    """
+    with raw_server() as server:
+        for _ in range(3):
+            transport.send(request_to(server.url), within(5.0))
+
+        assert server.accepted == 1
+
+
+def test_requests_at_once_have_connections_of_their_own(transport: HttpxTransport) -> None:
+    """
+    A slow answer does not hold up another request.
+    """
+    first_is_in, go_on = threading.Event(), threading.Event()
+
+    def slow(connection: socket.socket) -> None:
+        first_is_in.set()
+        go_on.wait(5.0)
+        connection.sendall(OK)
+
+    answers: list[Response] = []
+    with raw_server(slow) as server:
+        thread = threading.Thread(
+            target=lambda: answers.append(transport.send(request_to(server.url), within(5.0)))
+        )
+        thread.start()
+        first_is_in.wait(5.0)
+        second = transport.send(request_to(server.url), within(5.0))
+        unanswered = not answers
+        go_on.set()
+        thread.join()
+
+    assert second.status == 200
+    assert unanswered
+    assert answers[0].status == 200
+
+
+def test_a_closed_port_means_nothing_was_sent(transport: HttpxTransport) -> None:
+    """
+    A refused connection is known not to have reached anybody.
+    """
+    with raw_server() as server:
+        url = server.url
+
+    with pytest.raises(TransportError) as caught:
+        transport.send(request_to(url), within(5.0))
+
+    assert not caught.value.sent
+    assert not caught.value.stale
+
+
+def test_an_unknown_host_means_nothing_was_sent(transport: HttpxTransport) -> None:
+    """
+    So is a name that does not resolve.
+    """
+    with pytest.raises(TransportError) as caught:
+        transport.send(request_to("http://does-not-exist.invalid"), within(5.0))
+
+    assert not caught.value.sent
+
+
+def test_an_address_that_is_none_is_an_error_like_others(transport: HttpxTransport) -> None:
+    """
+    Nonsense in the address does not raise anything else.
+    """
+    with pytest.raises(TransportError):
+        transport.send(request_to("http://exa mple:port"), within(5.0))
+
+
+def test_a_server_that_never_answers_is_left_at_the_deadline(transport: HttpxTransport) -> None:
+    """
+    The deadline holds when nothing comes back at all.
+    """
+    with raw_server(lambda _connection: None) as server:
+        start = time.monotonic()
+        with pytest.raises(TransportError) as caught:
+            transport.send(request_to(server.url), within(0.3))
+
+    assert caught.value.sent
+    assert time.monotonic() - start < 3.0
+
+
+def test_an_answer_that_trickles_is_left_at_the_deadline(transport: HttpxTransport) -> None:
+    """
+    A byte now and then does not keep the request alive for ever.
+    """
+    over = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while not over.wait(0.02):
+            connection.sendall(b" ")
+
+    with raw_server(trickle) as server:
+        start = time.monotonic()
+        with pytest.raises(TransportError, match="too long"):
+            transport.send(request_to(server.url), within(0.3))
+        seconds = time.monotonic() - start
+        over.set()
+
+    assert seconds < 3.0
+
+
+def test_an_endless_answer_is_cut_off(transport: HttpxTransport) -> None:
+    """
+    No more is read than the longest answer that Mixpanel can give.
+    """
+    length = MAX_RESPONSE_BYTES + 100_000
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length
+    with raw_server(reply) as server, pytest.raises(TransportError, match="too long"):
+        transport.send(request_to(server.url), within(10.0))
+
+
+def test_a_truncated_answer_is_no_answer(transport: HttpxTransport) -> None:
+    """
+    Half an answer says nothing about the batch.
+    """
+
+    def truncated(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with raw_server(truncated) as server, pytest.raises(TransportError) as caught:
+        transport.send(request_to(server.url), within(5.0))
+
+    assert caught.value.sent
+
+
+def test_a_reset_on_a_fresh_connection_is_not_stale(transport: HttpxTransport) -> None:
+    """
+    A connection that never served is worth a wait before the next try.
+    """
+    with raw_server(reset) as server, pytest.raises(TransportError) as caught:
+        transport.send(request_to(server.url), within(5.0))
+
+    assert not caught.value.stale
+
+
+def test_a_reset_on_a_used_connection_is_stale(transport: HttpxTransport) -> None:
+    """
+    A connection that had served before may be tried anew at once.
+    """
+    with raw_server(OK, reset) as server:
+        transport.send(request_to(server.url), within(5.0))
+        with pytest.raises(TransportError) as caught:
+            transport.send(request_to(server.url), within(5.0))
+
+    assert caught.value.stale
+
+
+def test_redirects_are_not_followed(transport: HttpxTransport) -> None:
+    """
+    Credentials never travel to an address that somebody else names.
+    """
+    reply = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    with raw_server(reply) as server:
+        response = transport.send(request_to(server.url), within(5.0))
+
+        assert response.status == 302
+        assert len(server.requests) == 1
+
+
+def test_a_closed_transport_opens_again(transport: HttpxTransport) -> None:
+    """
+    Closing drops the connections and nothing else; closing twice is nothing.
+    """
+    with raw_server() as server:
+        transport.send(request_to(server.url), within(5.0))
+        transport.close()
+        transport.close()
+
+        response = transport.send(request_to(server.url), within(5.0))
+
+        assert response.status == 200
+        assert server.accepted == 2
+
+
+def test_a_deadline_that_has_passed_fails_at_once(transport: HttpxTransport) -> None:
+    """
+    There is no time left for anything.
+    """
+    with raw_server(lambda _connection: None) as server, pytest.raises(TransportError):
+        transport.send(request_to(server.url), within(-1.0))
