@@ -201,18 +201,29 @@ class Engine:
             self._last_seal = now
         # Compressing takes milliseconds; nobody should wait for the lock meanwhile.
         raw = sum(map(len, lines))
-        batch = Batch.of(lines, gzip=self._settings.gzip)
-        with self.changed:
-            self._packing -= 1
-            self.queue.resize(raw, len(batch.body))
+        shipment = None
+        try:
+            batch = Batch.of(lines, gzip=self._settings.gzip)
             shipment = Shipment(batch, ordinal=ordinal, since=now if since is None else since)
-            if era == self._given_up:
-                self._ready.append(shipment)
-                self._evict()
-            else:
-                self._count("abandoned", shipment)
-            self.changed.notify_all()
+        finally:
+            # Also if there was no memory for it: then these lines are lost, and counted.
+            with self.changed:
+                self._packing -= 1
+                if shipment is None:
+                    self._counts["abandoned"] += len(lines)
+                    self.queue.release(len(lines), raw)
+                else:
+                    self.queue.resize(raw, len(shipment.batch.body))
+                    self._admit(shipment, era)
+                self.changed.notify_all()
         return True
+
+    def _admit(self, shipment: Shipment, era: int) -> None:
+        if era == self._given_up:
+            self._ready.append(shipment)
+            self._evict()
+        else:
+            self._count("abandoned", shipment)
 
     def _seal_due(self) -> bool:
         queue = self.queue

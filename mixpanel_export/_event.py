@@ -126,6 +126,9 @@ _FRAMEWORKS: Final = frozenset(
     }
 )
 
+# The properties that stand in every event: the four fields, `ip` and `mp_lib`, less the name.
+_FIXED: Final = 5
+
 # Ours, and those of the client that sends: exporting these would feed on itself.
 _OURS: Final = frozenset({"mixpanel_export", "httpx", "httpcore", "h11", "h2", "hpack"})
 
@@ -187,8 +190,10 @@ class _Plan(NamedTuple):
     selected: bool  # by names alone; a mark or a callable may still say otherwise
     mark: object | None  # the field that holds the mark
     identity: tuple[str, ...]  # the identity fields among the names
+    aliases: tuple[str, ...]  # those of them that are sent beside the distinct_id
     honoured: bool  # whether time, ip or $insert_id is among them
     pairs: tuple[tuple[Any, str], ...]  # (field, name of the property)
+    displaced: tuple[str, ...]  # super properties for which there is no room
 
 
 class _Heed(IntEnum):
@@ -231,6 +236,7 @@ class Translator:
         }
         names = settings.super_properties
         _fill(self._base, names, self._plan(tuple(names)).pairs)
+        self._plans.clear()
 
     def translate(self, record: Record) -> Event | None:
         """
@@ -282,6 +288,8 @@ class Translator:
             if not isinstance(changed, Event):
                 return Drop.TRANSFORM
             event = changed
+        if not event.name or event.name.isspace():
+            return Drop.IGNORED
         fields = event.properties
         given = {"time": event.time, "$insert_id": event.insert_id, "ip": event.ip}
         if given := {name: value for name, value in given.items() if value is not None}:
@@ -290,9 +298,7 @@ class Translator:
         owner = event.distinct_id
         properties = self._base.copy()
         properties["time"] = int(now * 1000)
-        properties["distinct_id"] = (
-            _as_id("distinct_id", owner) if owner else _identity(fields, plan.identity)
-        )
+        properties["distinct_id"] = _as_id(owner) if owner else _identity(fields, plan.identity)
         return _line(event.name, properties, fields, plan, insert_id, now)
 
     # -- which records ----------------------------------------------------------------------------
@@ -348,11 +354,15 @@ class Translator:
             if name in MARKS or name in _STAMPS or name.startswith(_STAMP_PREFIXES):
                 continue
             own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
-            if name not in _HONOURED:
+            if name not in _HONOURED and name not in IDENTITY:
                 pairs.setdefault(cut(name + "_" if name in _RESERVED else name), key)
         identity = tuple(name for name in IDENTITY if name in names)
-        # What every event carries takes places too.
-        room = MAX_PROPERTIES - len(self._base)
+        aliases = tuple(name for name in identity if name != "distinct_id")
+        honoured = [name for name in names if name in _HONOURED and name != "distinct_id"]
+        # An unusable time or address takes a place as an ordinary property.
+        room = MAX_PROPERTIES - _FIXED - len(aliases) - len(honoured)
+        chosen = tuple((key, name) for name, key in list(pairs.items())[:room])
+        extra = list(self._base)[_FIXED:]
         return _Plan(
             selected={
                 "all": True,
@@ -363,16 +373,22 @@ class Translator:
             }[self._wanted],
             mark=next((mark for mark in MARKS if mark in names), None),
             identity=identity,
-            honoured=any(name in _HONOURED and name != "distinct_id" for name in names),
-            pairs=tuple((key, name) for name, key in list(pairs.items())[:room]),
+            aliases=aliases,
+            honoured=bool(honoured),
+            pairs=chosen,
+            displaced=tuple(extra[max(0, room - len(chosen)) :]),
         )
 
     def _with_bound(self, record: Record, plan: _Plan) -> tuple[Mapping[Any, Any], _Plan]:
-        """Put what is bound under the record's own fields; one identity, not a mix of two."""
-        bound = record.bound
-        if any(record.fields[name] is not None for name in plan.identity):
-            bound = {name: value for name, value in bound.items() if name not in IDENTITY}
-        fields: dict[Any, Any] = {**bound, **record.fields}
+        """Add what is bound to the record's own fields; one identity, not a mix of two."""
+        fields: dict[Any, Any] = dict(record.fields)
+        known = any(fields[name] is not None for name in plan.identity)
+        for name in plan.identity:
+            if fields[name] is None:
+                del fields[name]
+        for name, value in record.bound.items():
+            if not (known and name in IDENTITY):
+                fields.setdefault(name, value)
         return fields, self._plan(tuple(fields))
 
     def _event(self, name: str, record: Record, plan: _Plan) -> Event:
@@ -380,12 +396,14 @@ class Translator:
         head: dict[str, Any] = {"time": int(record.time * 1000), "$insert_id": None, "ip": None}
         if plan.honoured:
             _honour(head, fields, record.time)
-        properties = {name: fields[key] for key, name in plan.pairs}
-        left_over = {name: value for name, value in head.items() if name not in _HONOURED}
+        properties = {name: value for name, value in head.items() if name not in _HONOURED}
+        properties.update((name, fields[key]) for key, name in plan.pairs)
+        if owner := _identity(fields, plan.identity):
+            properties.update((name, fields[name]) for name in plan.aliases)
         return Event(
             name,
-            distinct_id=_identity(fields, plan.identity),
-            properties={**properties, **left_over},
+            distinct_id=owner,
+            properties=properties,
             time=head["time"],
             insert_id=head["$insert_id"],
             ip=head["ip"],
@@ -438,7 +456,13 @@ def _line(  # noqa: PLR0913, PLR0917 -- the one place where everything comes tog
         _honour(properties, fields, now)
     if properties["$insert_id"] is None:
         properties["$insert_id"] = insert_id()
+    for displaced in plan.displaced:
+        del properties[displaced]
     _fill(properties, fields, plan.pairs)
+    if plan.aliases and properties["distinct_id"]:
+        # Mixpanel goes by these, too: of nobody's event they would make somebody's.
+        aliases = ((alias, _as_id(fields[alias])) for alias in plan.aliases)
+        properties.update((alias, value) for alias, value in aliases if value)
     if len(name) > SURELY_SHORT:
         name = cut(name)
     try:
@@ -454,19 +478,28 @@ def _identity(fields: Mapping[Any, Any], names: tuple[str, ...]) -> str:
     for name in names:
         value = fields[name]
         if value is not None:
-            return _as_id(name, value)
+            return _as_id(value, prefixed=name == "$device_id")
     return ""
 
 
-def _as_id(name: str, value: object) -> str:
-    """Make a distinct_id that Mixpanel takes, ``""`` if it forbids this one."""
+def _as_id(value: object, *, prefixed: bool = False) -> str:
+    """
+    Make an id that Mixpanel takes, ``""`` if it forbids this one.
+
+    Args:
+        value: The id; `None` is none.
+
+        prefixed: Whether it is a device's and to be marked as one.
+    """
+    if value is None:
+        return ""
     text = value if type(value) is str else _whole_text(value)
     bare = text.strip().lower()
     if not bare or bare in FORBIDDEN_IDS:
         return ""
     # In Mixpanel's simplified identity a device is a distinct_id with this prefix. -- Mixpanel
     # docs, Simplified ID Merge (read 2026-08-21).
-    if name == "$device_id" and not text.startswith("$device:"):
+    if prefixed and not text.startswith("$device:"):
         text = "$device:" + text
     if len(text) > SURELY_SHORT and len(_utf8(text)) > MAX_DISTINCT_ID_BYTES:
         # Cut, two users could become one.

@@ -106,7 +106,7 @@ def read_response(response: Response, batch: Batch, now: float) -> Outcome:
         now: Seconds since the epoch, for a ``Retry-After`` that is a date.
     """
     status = response.status
-    answer = _answer(response.body)
+    answer = _answer(status, response.body)
     if status in _NOT_NOW or status >= 500:
         after = retry_after(response.headers.get("retry-after"), now)
         applied = not (status in {429, 503} and answer is not None)
@@ -118,8 +118,8 @@ def read_response(response: Response, batch: Batch, now: float) -> Outcome:
     if answer is None:
         return Retryable(f"status {status} with an answer that is not Mixpanel's")
     # Without strict=1, a 0 in a 200 is all that one learns of an invalid event.
-    refused = answer.get("status") == 0 if status < 400 else not answer.get("failed_records")
-    return Refused(status, _message(answer)) if refused else _delivered(answer, batch)
+    refused = answer["status"] == 0 if status < 400 else not answer.get("failed_records")
+    return Refused(status, _message(answer)) if refused else _delivered(status, answer, batch)
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -144,40 +144,47 @@ def retry_after(value: str | None, now: float) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
-def _answer(body: bytes) -> dict[str, Any] | None:
-    """Read an answer in Mixpanel's own form: an object that has a status; None for all others."""
+def _answer(status: int, body: bytes) -> dict[str, Any] | None:
+    """Read an answer in Mixpanel's own form; None for all others, a proxy's JSON included."""
     try:
         answer = orjson.loads(body)
     except ValueError:
         return None
-    # A proxy may well speak JSON too, but not this.
-    known = isinstance(answer, dict) and ("status" in answer or "error" in answer)
-    return answer if known else None
+    if not isinstance(answer, dict):
+        return None
+    verdict = answer.get("status")
+    if 200 <= status < 300:
+        return answer if type(verdict) in (str, int) and verdict in ("OK", 1, 0) else None
+    return answer if "error" in answer or "failed_records" in answer else None
 
 
 def _message(answer: dict[str, Any]) -> str:
-    error = answer.get("error")
-    return str(error)[:500] if error else ""
+    return _text(answer.get("error"))
 
 
-def _delivered(answer: dict[str, Any], batch: Batch) -> Outcome:
-    failed = answer.get("failed_records") or []
+def _text(value: object) -> str:
+    return "" if value is None else str(value)[:500]
+
+
+def _delivered(status: int, answer: dict[str, Any], batch: Batch) -> Outcome:
+    failed = answer.get("failed_records")
     if not failed:
         return Delivered(imported=batch.count)
+    if not isinstance(failed, list):
+        return Refused(status, _message(answer))
     lines = batch.lines()
-    if not all(isinstance(row, dict) for row in failed):
+    if all(isinstance(row, str) for row in failed):
         # Identity verbs in a project that has none: texts instead of rows, and nothing imported.
         # -- seen from the live service by a public importer, 2026-08-16.
-        message = next((row for row in failed if isinstance(row, str)), _message(answer))
-        return Delivered(0, tuple(Rejection(line, "", message) for line in lines))
+        return Delivered(0, tuple(Rejection(line, "", _text(failed[0])) for line in lines))
     rows: dict[int, dict[str, Any]] = {}
     for row in failed:
-        index = _index(row, lines)
+        index = _index(row, lines) if isinstance(row, dict) else None
         if index is None:
-            return Refused(400, _message(answer))
+            return Refused(status, _message(answer))
         rows[index] = row
     rejections = tuple(
-        Rejection(lines[index], str(row.get("field", "")), str(row.get("message", "")))
+        Rejection(lines[index], _text(row.get("field")), _text(row.get("message")))
         for index, row in sorted(rows.items())
     )
     return Delivered(batch.count - len(rejections), rejections)

@@ -9,7 +9,6 @@ first event of a process starts them, nothing earlier does.
 from __future__ import annotations
 
 import _thread
-import asyncio
 import os
 import queue
 import random
@@ -209,7 +208,7 @@ class _Process:
         delivering.add(_thread.get_ident())
         try:
             while (shipment := self.await_shipment()) is not None:
-                self.carry(shipment, Deadline(self.clock, None))
+                self.carry(shipment, Deadline(self.clock, None), connection=True)
                 self.ring()
         finally:
             delivering.discard(_thread.get_ident())
@@ -228,17 +227,24 @@ class _Process:
             self.idle -= 1
             return shipment
 
-    def carry(self, shipment: Shipment, deadline: Deadline) -> None:
-        """Make one attempt and account for it."""
+    def carry(self, shipment: Shipment, deadline: Deadline, *, connection: bool = False) -> None:
+        """Make one attempt and account for it; *connection* says that its thread is idle then."""
         engine = self.engine
         try:
             attempt = self.sender.attempt(shipment, deadline)
         except Exception as error:  # noqa: BLE001 -- a bug; it costs this batch and is counted
-            engine.lose(shipment)
+            attempt = None
             self.notices.warn("bug", f"a batch was lost to {type(error).__name__}")
             logger.debug("a batch was lost", exc_info=True)
-        else:
-            engine.settle(shipment, attempt)
+        # Both at once: a flush that returns now may be followed by an event, for which the worker
+        # must see that this connection is free.
+        with engine.changed:
+            self.idle += connection
+            if attempt is None:
+                engine.lose(shipment)
+            else:
+                engine.settle(shipment, attempt)
+        if attempt is not None:
             self.tell(attempt.rejections)
 
     def tell(self, rejections: tuple[Rejection, ...]) -> None:
@@ -403,6 +409,8 @@ class Pipeline:
 
     async def aflush(self, timeout: float | None = None) -> bool:
         """Flush without blocking the event loop; see `flush`."""
+        import asyncio  # whoever awaits has it already, whoever does not need not pay for it
+
         return await asyncio.to_thread(self.flush, timeout)
 
     def close(self, timeout: float | None = None) -> bool:
@@ -429,6 +437,8 @@ class Pipeline:
 
     async def aclose(self, timeout: float | None = None) -> bool:
         """Close without blocking the event loop; see `close`."""
+        import asyncio  # as above
+
         return await asyncio.to_thread(self.close, timeout)
 
     def __enter__(self) -> Self:

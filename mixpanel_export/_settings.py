@@ -12,12 +12,13 @@ import importlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from mixpanel_export import _limits
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mixpanel_export._transport import Transport
 
 PREFIX: Final = "MIXPANEL_"
+
+_NOT_IN_ADDRESS: Final = re.compile(r"[\s?#]")
 
 # A reader turns the text of an environment variable into the value, or raises ValueError saying
 # what it must be. A check gives the value back, maybe in a canonical form, or raises the same.
@@ -79,8 +82,8 @@ def _read_callable(text: str) -> object:
         value: object = importlib.import_module(module)
         for part in path.split("."):
             value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot be imported: {error}") from error
+    except Exception as error:  # importing runs somebody else's code
+        raise ValueError(f"cannot be imported ({type(error).__name__}: {error})") from error
     return value
 
 
@@ -96,10 +99,10 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _number(value: object, low: float = 0.0, high: float = math.inf) -> float:
+def _number(value: object, low: float = 0.0, high: float = 10_000_000.0) -> float:
+    # Ten million seconds are four months: beyond that it is a mistake, and some clocks overflow.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        bounds = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ValueError(f"must be a number {bounds}")
+        raise ValueError(f"must be a number from {low:g} to {high:g}")
     return float(value)
 
 
@@ -137,9 +140,10 @@ def _function(value: object) -> object:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(name, str) for name in cast("Any", value)):
+    names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
+    if not all(isinstance(name, str) for name in names):
         raise ValueError("must be a list of texts")
-    return tuple(cast("Any", value))
+    return names
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -150,10 +154,16 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def _address(value: object) -> str:
     text = _text(value).rstrip("/")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if _NOT_IN_ADDRESS.search(text):
         raise ValueError("must be an address such as 'https://api.mixpanel.com'")
-    if parts.username or parts.password:
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        complete = False
+    if not complete:
+        raise ValueError("must be an address such as 'https://api.mixpanel.com'")
+    if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold credentials; set token or service_account instead")
     return text
 
@@ -162,6 +172,12 @@ def _transport(value: object) -> object:
     if not (callable(getattr(value, "send", None)) and callable(getattr(value, "close", None))):
         raise ValueError("must have the methods send and close of a Transport")
     return value
+
+
+def _shown(each: dataclasses.Field[Any], value: object) -> str:
+    """Write out a wrong value, unless it is a secret or an address that may hold one."""
+    text = repr(value)
+    return "a secret" if each.metadata["secret"] or ("@" in text and "//" in text) else text
 
 
 #: Which records are events; see `Settings.select`.
@@ -389,8 +405,7 @@ class Settings:
             try:
                 checked = each.metadata["check"](value)
             except (ValueError, TypeError) as error:
-                shown = "a secret" if each.metadata["secret"] else repr(value)
-                raise SettingsError(f"{each.name} {error}, not {shown}") from None
+                raise SettingsError(f"{each.name} {error}, not {_shown(each, value)}") from None
             object.__setattr__(self, each.name, checked)
         if self.service_account and not (self.service_secret and self.project_id):
             raise SettingsError("service_account needs service_secret and project_id beside it")
@@ -434,8 +449,9 @@ class Settings:
             try:
                 values[each.name] = each.metadata["read"](environ[variable])
             except ValueError as error:
-                shown = "a secret" if each.metadata["secret"] else repr(environ[variable])
-                raise SettingsError(f"{variable} {error}, not {shown}") from None
+                raise SettingsError(
+                    f"{variable} {error}, not {_shown(each, environ[variable])}"
+                ) from None
         return cls(**values)
 
     @property

@@ -101,7 +101,7 @@ class HttpxTransport:
 
 
 class _Trace:
-    """Notes whether a connection was opened for a request; if not, an earlier one was used again."""
+    """Notes whether a connection was opened for a request; if not, an earlier one served again."""
 
     __slots__ = ("opened",)
 

@@ -43,8 +43,9 @@ MISSING: Final = _Missing.MISSING
 #: A string of so few characters cannot be too long in bytes: UTF-8 takes four for one at most.
 SURELY_SHORT: Final = MAX_STRING_BYTES // 4
 
-# As many strings of 255 bytes surely fit into 8 KB. Most lists on events are that: a few tags.
-_FEW: Final = MAX_NESTED_BYTES // (MAX_STRING_BYTES + 3)
+# As many short strings surely fit into 8 KB: JSON takes six bytes for a character at most, two
+# quotes and a comma. Most lists on events are that: a few tags.
+_FEW: Final = MAX_NESTED_BYTES // (6 * SURELY_SHORT + 3)
 
 # A hostile value can be small and still describe millions of elements (a list that holds itself ten
 # times). 8 KB, the most that Mixpanel takes for one property, has no room for more than this.
@@ -75,7 +76,8 @@ def clean(value: object) -> JsonValue:
     """
     if type(value) is list and len(value) <= _FEW:
         for each in value:
-            if type(each) is not str or len(each) > SURELY_SHORT:
+            # ASCII, since a lone surrogate is a character too, and none that JSON takes.
+            if type(each) is not str or len(each) > SURELY_SHORT or not each.isascii():
                 break
         else:
             return value.copy()
@@ -92,7 +94,8 @@ def _convert(value: object, depth: int, left: list[int]) -> JsonValue:
     """Convert one value; *left* holds the number of values that may still be looked at."""
     kind = type(value)
     if kind is str:
-        return value if len(cast("str", value)) <= SURELY_SHORT else cut(cast("str", value))
+        text = cast("str", value)
+        return text if len(text) <= SURELY_SHORT and text.isascii() else cut(text)
     if kind in _NESTED or (kind not in _SIMPLE and _is_nested(value)):
         return _nested(value, depth, left)
     convert = _SIMPLE.get(kind)
@@ -120,7 +123,8 @@ def _is_nested(value: object) -> bool:
 
 def _nested(value: object, depth: int, left: list[int]) -> JsonValue:
     if depth <= 0:
-        return text_of(value)
+        # Not its text: that of a small value that holds itself twice, 40 times over, has no end.
+        return f"<{type(value).__name__}>"
     if _is_dataclass(value):
         names = [each.name for each in dataclasses.fields(cast("Any", value))]
         value = {name: getattr(value, name, None) for name in names}
@@ -133,18 +137,21 @@ def _nested(value: object, depth: int, left: list[int]) -> JsonValue:
 
 def _object(value: Mapping[Any, Any], depth: int, left: list[int]) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {}
-    for key, each in islice(value.items(), min(MAX_ELEMENTS, left[0])):
+    for key, each in islice(value.items(), MAX_ELEMENTS):
         left[0] -= 1
+        if left[0] < 0:
+            break
         if (converted := _convert(each, depth, left)) is not MISSING:
             found[text_of(key)] = converted
     return found
 
 
 def _list(value: Iterable[object], depth: int, left: list[int]) -> list[JsonValue]:
-    elements = islice(value, min(MAX_ELEMENTS, left[0]))
     found = []
-    for each in elements:
+    for each in islice(value, MAX_ELEMENTS):
         left[0] -= 1
+        if left[0] < 0:
+            break
         if (converted := _convert(each, depth, left)) is not MISSING:
             found.append(converted)
     return found

@@ -4,15 +4,27 @@ A TCP server on this machine that does to a client exactly what a test tells it 
 
 from __future__ import annotations
 
+import gzip
+import json
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 Reply = bytes | Callable[[socket.socket], None]
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
+
+def answer(status: int, body: bytes, *headers: bytes) -> bytes:
+    """
+    Write out a response.
+    """
+    head = [b"HTTP/1.1 %d Status" % status, b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+OK = answer(200, b'{"code":200,"status":"OK"}')
 
 
 def reset(connection: socket.socket) -> None:
@@ -81,6 +93,18 @@ class RawServer:
         while len(body) < length:
             body += connection.recv(65_536)
         return head + b"\r\n\r\n" + body
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """
+        The events of all requests so far, whatever was answered.
+        """
+        found = []
+        for request in self.requests:
+            head, _, body = request.partition(b"\r\n\r\n")
+            gzipped = b"content-encoding: gzip" in head.lower()
+            found += json.loads(gzip.decompress(body) if gzipped else body)
+        return found
 
     def close(self) -> None:
         """

@@ -24,6 +24,7 @@ FLOORS = {
         "_limits": "every number and forbidden value that Mixpanel documents, with its source",
         "_clock": "the time, how to wait for it, and a deadline",
         "_tally": "counting without a lock",
+        "_notice": "telling the operator, at most once a minute of each kind",
         "_record": "Record: what an application said, one shape for every source",
         "_context": "who it is about and what is known: bind, unbind, clear, bound",
         "_settings": "Settings: each declared once; environment, keywords and flags follow",
@@ -41,12 +42,15 @@ FLOORS = {
         "_queue": "what waits, in memory",
         "_spool": "what waits, on disk",
         "_transport": "a request goes out, a response or an error comes back",
+        "_lifecycle": "this process forks, and it ends",
     },
     "4 engine": {
         "_sender": "batch -> outcomes: attempts, waits, halves; has no thread",
-        "_pipeline": "queue -> sender; flush, close, fork, exit, and the ledger of it all",
+        "_engine": "what is to be done next, and the ledger of all that was; has no thread either",
+        "_pipeline": "the threads, and what a caller may ask of them: submit, flush, close",
     },
     "5 doors: read a foreign object into a record, hand it on, nothing else": {
+        "_door": "what all doors have in common",
         "_handler": "logging",
         "_processor": "structlog",
         "otel": "OpenTelemetry: spans and logs",
@@ -459,6 +463,8 @@ def main(question: str) -> None:
         "modules": [f"*/{PACKAGE}/{module}.py" for module in ENGINE_ROOM],
         "tests": engine_room_tests(),
     }
+    if not answers[question]:
+        raise SystemExit(f"no {question} of the engine room are here")
     sys.stdout.write("".join(f"{line}\n" for line in answers[question]))
 
 

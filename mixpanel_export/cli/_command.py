@@ -9,8 +9,8 @@ import click
 
 from mixpanel_export import __version__
 
-# Where each command is. It is loaded when it is asked for, so that one that lacks its extra does not
-# stand in the way of the others.
+# Where each command is. One is loaded when it is asked for, so that it does not stand in the way of
+# the others if its extra is missing.
 _COMMANDS: Final = {
     "demo": "mixpanel_export.cli._demo",
     "emulator": "mixpanel_export.emulator._command",

@@ -25,8 +25,8 @@ from mixpanel_export.emulator import EmulatorProcess
 # in a trickle and not in heaps.
 _TICK: Final = 0.02
 
-# How long the pipeline may take to deliver what is queued when the shop closes, in seconds; the
-# second is for an emulator that does not answer.
+# How long the pipeline may take to deliver what is queued when the shop closes, in seconds, and how
+# long without an answer.
 _PATIENCE: Final = 30.0
 _NO_PATIENCE: Final = 1.0
 
@@ -88,7 +88,8 @@ def _run(emulator: EmulatorProcess, stop: Stop, seconds: float, rate: float, *, 
     shop = Shop(Random())  # noqa: S311 -- chance, not a secret
     with _listening(logging.getLogger("shop"), MixpanelHandler(pipeline=pipeline)):
         _open(shop, pipeline, emulator, stop, seconds, rate)
-    pipeline.close(_PATIENCE if pipeline.health.ok else _NO_PATIENCE)
+    shop.close()
+    _drain(pipeline)
     stats, stored = pipeline.stats, _counts(emulator)
     click.echo()
     show_ledger(shop.events, stats, stored)
@@ -140,6 +141,14 @@ def _open(  # noqa: PLR0913, PLR0917 -- this is where they meet
             if passed >= shown + interval:
                 shown += interval
                 show(passed, pipeline.stats, _counts(emulator))
+
+
+def _drain(pipeline: Pipeline) -> None:
+    """Close *pipeline*, with patience as long as somebody answers."""
+    deadline = time.monotonic() + _PATIENCE
+    while not pipeline.flush(_NO_PATIENCE) and pipeline.health.ok and time.monotonic() < deadline:
+        pass
+    pipeline.close(_NO_PATIENCE)
 
 
 def _counts(emulator: EmulatorProcess) -> Mapping[str, int]:

@@ -31,7 +31,7 @@ def differences(logged: int, stats: Stats, stored: Mapping[str, int]) -> list[st
         *((name, getattr(stats, name)) for name in ("abandoned", "queued")),
         *((f"dropped ({reason})", count) for reason, count in stats.dropped.items()),
         ("rejected by the emulator", stored["rejected"]),
-        ("answered and not stored by the emulator", stored["vanished"]),
+        ("acknowledged but not stored by the emulator", stored["vanished"]),
     ]
     return [
         *(

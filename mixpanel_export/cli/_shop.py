@@ -80,6 +80,12 @@ class Shop:
         while not self._advance():
             pass  # Whoever was asked has left the shop.
 
+    def close(self) -> None:
+        """Send everybody home, each in a context of their own."""
+        for context, visit in self._visits:
+            context.run(visit.close)
+        self._visits.clear()
+
     def _advance(self) -> bool:
         """Let one visitor go on; False if there was nothing left to do but leave."""
         chance = self._chance

@@ -27,7 +27,18 @@ _CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete HTTP answer."""
+    """
+    A complete HTTP answer.
+
+    Args:
+        status: The HTTP status.
+
+        body: Its bytes.
+
+        content_type: What they are.
+
+        headers: More headers, with names in lower case; they win.
+    """
 
     status: int
     body: bytes

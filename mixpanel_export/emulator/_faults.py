@@ -46,7 +46,7 @@ class Fault:
         headers: Additional headers of a response.
 
         body: Body of a response, text or JSON. None: what Mixpanel (4xx) or a proxy in front of
-            it (5xx) would say.
+            it (5xx) would say; below 400 nothing.
 
         delay: Seconds before it acts; for ``hang``, until the connection is closed. None: 0, or
             for ever.
@@ -69,7 +69,8 @@ class Fault:
     def answer(self) -> Answer:
         """Return what a client is told."""
         plain = self._plain()
-        return Answer(plain.status, plain.body, plain.content_type, dict(self.headers))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return Answer(plain.status, plain.body, plain.content_type, headers)
 
     def _plain(self) -> Answer:
         if isinstance(self.body, str):
@@ -77,6 +78,8 @@ class Fault:
             return Answer(self.status, self.body.encode(), f"{kind}; charset=utf-8")
         if self.body is not None:
             return in_json(self.status, self.body)
+        if self.status < 400:
+            return Answer(self.status, b"", "text/plain; charset=utf-8")
         words = _words(self.status)
         if self.status < 500:
             return refusal(self.status, _DEFAULT_ERRORS.get(self.status, words))

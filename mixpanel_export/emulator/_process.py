@@ -30,6 +30,13 @@ class EmulatorProcess:
     It listens on a free port of 127.0.0.1, ignores the terminal's Ctrl-C, and ends with the
     process that started it, however that ends (on Windows only if it ends in an orderly way).
 
+    Attributes:
+        url: Its address, without a slash at the end.
+
+        pid: Its process.
+
+        access_key: What the page asks for if it listens off loopback, else empty.
+
     Args:
         args: Options of the command, such as ``"--token", "T"``.
 
@@ -58,7 +65,7 @@ class EmulatorProcess:
         except BaseException:
             self.stop()
             raise
-        self._access = address.query.partition("=")[2]
+        self.access_key = address.query.partition("=")[2]
         self._netloc = address.netloc
         self.url = f"http://{address.netloc}"
         self.pid = self._child.pid
@@ -133,7 +140,7 @@ class EmulatorProcess:
     def _call(self, method: str, path: str, content: object = None) -> bytes:
         # http.client and not urllib: a proxy from the environment has no business here.
         connection = http.client.HTTPConnection(self._netloc, timeout=_ANSWER)
-        headers = {"Authorization": f"Bearer {self._access}"} if self._access else {}
+        headers = {"Authorization": f"Bearer {self.access_key}"} if self.access_key else {}
         if method == "POST":
             headers["Content-Type"] = "application/json"
         try:

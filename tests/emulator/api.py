@@ -91,7 +91,7 @@ class Api:
             method, self.emulator.url + path, content=body, headers={**known, **(headers or {})}
         )
 
-    def imports(  # noqa: PLR0913  # The same.
+    def imports(
         self,
         content: object,
         *,

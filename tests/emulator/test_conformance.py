@@ -77,10 +77,16 @@ def probe(authorization: str | None, query: str = "?strict=1") -> Callable[[Api]
 
 
 def as_form(content: object) -> dict[str, str]:
+    """
+    Return the fields in which Mixpanel's own libraries send an event.
+    """
     return {"data": json.dumps(content), "verbose": "1", "ip": "0"}
 
 
 def zipped(content: object) -> bytes:
+    """
+    Return compressed JSON.
+    """
     return gzip.compress(json.dumps(content).encode())
 
 
@@ -93,6 +99,9 @@ def fat(size: int) -> bytes:
 
 
 def in_base64(content: object) -> str:
+    """
+    Return JSON in base64.
+    """
     return base64.b64encode(json.dumps(content).encode()).decode()
 
 
@@ -269,6 +278,20 @@ PLACEHOLDER = "'properties.distinct_id' is invalid: must not be a placeholder va
 NO_USER = "'properties.distinct_id' is invalid: must not be missing"
 CHARACTERS = "'$insert_id' is invalid: must only contain alphanumeric or hyphen '-' characters"
 
+NO_TEXTS: tuple[object, ...] = (0, -1, True, False, [], {})
+VERBS_REFUSED = (
+    "identity events are not allowed when project is using simplified identity management"
+)
+
+
+def with_verb(verb: str) -> Case:
+    """
+    Return a case of an identity verb beside a valid event.
+    """
+    answer = {**INVALID, "num_records_imported": 0, "failed_records": [VERBS_REFUSED]}
+    return Case(f"c77-{verb}", lambda api: api.imports([event(), event(verb)]), 400, answer)
+
+
 STRICT_FAILURES = [
     invalid("c61-missing", {"properties": event()["properties"]}, "event",
             "'event' must not be missing or blank"),
@@ -291,7 +314,7 @@ STRICT_FAILURES = [
     ),
     *(
         invalid(f"c67-json-{value}", event(distinct_id=value), USER, PLACEHOLDER)
-        for value in (0, -1, True, False, [], {})
+        for value in NO_TEXTS
     ),
     invalid("c68", event(distinct_id="UnKnown"), USER, PLACEHOLDER),
     invalid("c69", event(distinct_id="lmy47d"), USER, PLACEHOLDER),
@@ -325,22 +348,7 @@ STRICT_REFUSALS = [
         lambda api: api.imports([event(""), event("")]),
         400, {**INVALID, "num_records_imported": 0},
     ),
-    *(
-        Case(
-            f"c77-{verb}",
-            lambda api, verb=verb: api.imports([event(), event(verb)]),
-            400,
-            {
-                **INVALID,
-                "num_records_imported": 0,
-                "failed_records": [
-                    "identity events are not allowed when project is using simplified identity "
-                    "management"
-                ],
-            },
-        )
-        for verb in ("$identify", "$create_alias", "$merge")
-    ),
+    *map(with_verb, sorted(_facts.IDENTITY_VERBS)),
     Case(
         "c85",
         lambda api: api.imports(b'[{"event": "A", "properties": {"n": NaN}}]'),

@@ -1,0 +1,177 @@
+"""
+The stream behind the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mixpanel_export.emulator._pulse import HISTORY, Pulse
+from mixpanel_export.emulator._tally import Failure, Tally
+from tests.emulator.api import Api, event, events
+
+
+@contextmanager
+def updates(api: Api, query: str = "") -> Iterator[Iterator[dict[str, Any]]]:
+    """
+    Listen as the page does.
+    """
+    url = f"{api.emulator.url}/_emulator/live{query}"
+    with api.client.stream("GET", url, timeout=10) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = stream.iter_lines()
+        yield (json.loads(line[6:]) for line in lines if line.startswith("data: "))
+
+
+def names(update: dict[str, Any]) -> list[str]:
+    """
+    Return the names of the events in an update.
+    """
+    return [json.loads(row["line"])["event"] for row in update["events"]]
+
+
+def test_the_first_update_shows_what_is_there(api: Api) -> None:
+    """
+    The newest events first, and the counts.
+    """
+    api.imports([event("A"), event("B")])
+
+    with updates(api) as stream:
+        first = next(stream)
+
+    assert names(first) == ["B", "A"]
+    assert first["stats"]["imported"] == 2
+
+
+def test_later_updates_show_what_is_new(api: Api) -> None:
+    """
+    Each event once.
+    """
+    api.imports([event("A")])
+    with updates(api) as stream:
+        next(stream)
+        api.imports([event("B")])
+        later = next(update for update in stream if update["events"])
+
+    assert names(later) == ["B"]
+
+
+def test_a_flood_is_coalesced(api: Api) -> None:
+    """
+    Thousands of events are a few updates of a hundred events at most.
+    """
+    with updates(api) as stream:
+        count = 1
+        next(stream)
+        for _ in range(5):
+            api.imports(events(2000))
+        for update in stream:
+            count += 1
+            assert len(update["events"]) <= 100
+            if update["stats"]["imported"] == 10_000:
+                break
+
+    assert count < 40
+
+
+def test_a_search_is_for_old_and_new(api: Api) -> None:
+    """
+    Only what contains the text is told.
+    """
+    api.imports([event("Apple"), event("Pear")])
+    with updates(api, "?q=pea") as stream:
+        first = next(stream)
+        api.imports([event("Apple"), event("Pea Soup")])
+        later = next(update for update in stream if update["events"])
+
+    assert (names(first), names(later)) == (["Pear"], ["Pea Soup"])
+
+
+def test_a_reset_begins_a_new_epoch(api: Api) -> None:
+    """
+    The page knows that what it shows is no longer true.
+    """
+    api.imports(events(1))
+    with updates(api) as stream:
+        first = next(stream)
+        api.emulator.reset()
+        api.imports([event("New")])
+        later = next(update for update in stream if update["events"])
+
+    assert later["epoch"] > first["epoch"]
+    assert names(later) == ["New"]
+
+
+def test_failures_are_grouped(api: Api) -> None:
+    """
+    By what is wrong, with the newest culprit.
+    """
+    api.imports([event(insert_id="a:1"), event(insert_id="a:2")])
+
+    with updates(api) as stream:
+        (failure,) = next(stream)["failures"]
+
+    assert (failure["kind"], failure["field"], failure["count"]) == ("rejected", "$insert_id", 2)
+    assert "a:2" in failure["sample"]
+
+
+def test_kinds_of_failure_are_bounded() -> None:
+    """
+    The one that was quiet for longest is dropped.
+    """
+    tally = Tally()
+    for number in [*range(200), 0, 200]:
+        tally.failed(Failure("rejected", "/import", str(number), "bad", 0), b"{}")
+
+    fields = [failure.field for failure in tally.failures()]
+    assert len(fields) == 200
+    assert fields[:2] == ["200", "0"]
+    assert "1" not in fields
+
+
+class Clock:
+    """
+    Seconds that pass when told.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.25
+
+    def __call__(self) -> float:
+        """
+        Return the time.
+        """
+        return self.now
+
+
+def test_the_pulse_knows_each_of_the_last_seconds() -> None:
+    """
+    Complete ones, the newest last; older ones are forgotten.
+    """
+    clock = Clock()
+    pulse = Pulse(clock)
+    pulse.add(3)
+    clock.now += 1
+    pulse.add(4)
+    clock.now += 1
+
+    assert pulse.history()[-2:] == [3, 4]
+    assert len(pulse.history()) == HISTORY
+    clock.now += HISTORY
+    assert not any(pulse.history())
+
+
+def test_the_rate_is_that_of_the_last_second() -> None:
+    """
+    What lies in it, wherever the full second falls.
+    """
+    clock = Clock()
+    pulse = Pulse(clock)
+    pulse.add(100)
+    clock.now += 0.85
+    pulse.add(50)
+
+    assert round(pulse.rate()) == 140

@@ -1,0 +1,703 @@
+"""
+The pipeline: events in, threads, waiting, ending. Exits and forks are tested in tests/lifecycle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+import orjson
+import pytest
+
+from mixpanel_export import _pipeline
+from mixpanel_export._clock import Deadline
+from mixpanel_export._event import Event
+from mixpanel_export._exceptions import SettingsError
+from mixpanel_export._outcome import Rejection
+from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering
+from mixpanel_export._settings import Settings
+from mixpanel_export._wire import Request, Response
+from mixpanel_export.testing import FakeClock, ScriptedTransport
+
+QUICK = {"jitter": 0.0, "backoff_initial": 0.01, "flush_interval": 0.01, "shutdown_timeout": 10.0}
+
+
+def settings_with(transport: object, **fields: object) -> Settings:
+    given = {"token": "t", "transport": transport, **QUICK, **fields}
+    return Settings(**given)  # type: ignore[arg-type] # fields by name, as tests give
+
+
+class Gate(ScriptedTransport):
+    """Holds every request back until it is opened."""
+
+    def __init__(self, *answers: Response | Exception | int) -> None:
+        super().__init__(*answers)
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def send(self, request: Request, deadline: Deadline) -> Response:
+        self.entered.release()
+        self.open.wait(10.0)
+        return super().send(request, deadline)
+
+
+def retire(process: _Process) -> None:
+    """
+    End the threads of what a test took for the parent of a fork.
+    """
+    process.retiring = True
+    process.ring()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """
+    Wait for another thread; fails after ten seconds.
+    """
+    end = time.monotonic() + 10.0
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        pause.wait(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """
+    Every test ends with all delivery threads gone, whatever it was about.
+    """
+    yield
+    eventually(lambda: not delivering)
+
+
+@pytest.fixture
+def transport() -> ScriptedTransport:
+    return ScriptedTransport()
+
+
+@pytest.fixture
+def pipeline(transport: ScriptedTransport) -> Iterator[Pipeline]:
+    pipeline = Pipeline(settings_with(transport))
+    yield pipeline
+    pipeline.close()
+
+
+def test_an_event_is_delivered(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+    """
+    What was submitted arrives, and the ledger says so.
+    """
+    accepted = pipeline.submit(Event("Signed Up", distinct_id="u-1", properties={"plan": "pro"}))
+
+    assert accepted
+    assert pipeline.flush(10.0)
+    event = orjson.loads(transport.lines[0])
+    assert event["event"] == "Signed Up"
+    assert event["properties"]["distinct_id"] == "u-1"
+    assert event["properties"]["plan"] == "pro"
+    assert (pipeline.stats.accepted, pipeline.stats.delivered) == (1, 1)
+    assert pipeline.health.ok
+
+
+def test_insert_ids_are_unique_and_valid(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+    """
+    Each event has an id of its own, within Mixpanel's rules.
+    """
+    for _ in range(100):
+        pipeline.submit(Event("A"))
+    pipeline.flush(10.0)
+
+    ids = [orjson.loads(line)["properties"]["$insert_id"] for line in transport.lines]
+
+    assert len(set(ids)) == 100
+    assert all(len(each) <= 36 and each.isalnum() for each in ids)
+
+
+def test_nothing_happens_before_the_first_event(transport: ScriptedTransport) -> None:
+    """
+    A pipeline that is only made has started no thread and opened nothing.
+    """
+    before = len(delivering)
+
+    pipeline = Pipeline(settings_with(transport))
+
+    assert len(delivering) == before
+    assert pipeline.flush(0.0)
+    assert pipeline.stats.accepted == 0
+    assert transport.requests == []
+    pipeline.close()
+
+
+def test_no_credentials_is_an_error() -> None:
+    """
+    A pipeline made by hand cannot work without them.
+    """
+    with pytest.raises(SettingsError, match="credentials"):
+        Pipeline(Settings())
+
+
+def test_a_disabled_pipeline_takes_nothing(transport: ScriptedTransport) -> None:
+    """
+    With `disabled` nothing is accepted, counted or sent.
+    """
+    pipeline = Pipeline(Settings(disabled=True, transport=transport))
+
+    accepted = pipeline.submit(Event("A"))
+
+    assert not accepted
+    assert pipeline.stats.accepted == 0
+    assert pipeline.close()
+    assert transport.requests == []
+
+
+def test_plain_http_to_elsewhere_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Credentials in clear are worth a line, without the credentials.
+    """
+    Pipeline(Settings(token="very-secret", base_url="http://proxy.example"))
+
+    assert "clear" in caplog.text
+    assert "very-secret" not in caplog.text
+
+
+def test_flush_says_no_when_the_time_is_over() -> None:
+    """
+    A flush that cannot finish returns False at its timeout, and nothing is lost.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate))
+    pipeline.submit(Event("A"))
+
+    in_time = pipeline.flush(0.05)
+    without_waiting = pipeline.flush(0)
+    gate.open.set()
+
+    assert not in_time
+    assert not without_waiting
+    assert pipeline.flush()
+    assert pipeline.close()
+
+
+def test_flush_is_about_what_came_before() -> None:
+    """
+    It does not wait for events that others submit meanwhile.
+    """
+    transport = Gate()
+    pipeline = Pipeline(settings_with(transport, connections=1))
+    pipeline.submit(Event("early"))
+    transport.entered.acquire(timeout=10.0)
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: pipeline.flush(10.0) and done.set())
+    thread.start()
+
+    stop = threading.Event()
+
+    def more() -> None:
+        while not stop.is_set():
+            pipeline.submit(Event("late"))
+            stop.wait(0.001)
+
+    noise = threading.Thread(target=more)
+    noise.start()
+    transport.open.set()
+    finished = done.wait(10.0)
+    stop.set()
+    noise.join()
+    thread.join()
+
+    assert finished
+    pipeline.close()
+
+
+def test_close_is_final_and_idempotent(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+    """
+    It delivers what is left; what comes after is dropped and counted.
+    """
+    pipeline.submit(Event("A"))
+
+    closed = pipeline.close()
+    again = pipeline.close()
+    late = pipeline.submit(Event("B"))
+
+    assert closed
+    assert again
+    assert not late
+    assert pipeline.closed
+    assert pipeline.stats.delivered == 1
+    assert pipeline.stats.dropped == {"closed": 1}
+    assert transport.closed >= 1
+
+
+def test_close_abandons_what_cannot_be_sent(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    At its timeout the rest is counted, with one warning; a late answer changes nothing.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate))
+    pipeline.submit(Event("A"))
+    gate.entered.acquire(timeout=10.0)
+
+    closed = pipeline.close(0.05)
+    gate.open.set()
+
+    assert not closed
+    assert (pipeline.stats.abandoned, pipeline.stats.queued) == (1, 0)
+    assert "1 events were not delivered" in caplog.text
+    eventually(lambda: not delivering)
+    assert pipeline.stats.delivered == 0
+
+
+def test_a_with_block_closes(transport: ScriptedTransport) -> None:
+    """
+    Leaving the block delivers everything.
+    """
+    with Pipeline(settings_with(transport)) as pipeline:
+        pipeline.submit(Event("A"))
+
+    assert pipeline.closed
+    assert len(transport.lines) == 1
+
+
+def test_awaiting_does_not_block_the_loop() -> None:
+    """
+    While a flush and a close wait, the loop runs other things.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate))
+    pipeline.submit(Event("A"))
+
+    async def program() -> tuple[bool, bool]:
+        flushing = asyncio.ensure_future(pipeline.aflush(10.0))
+        await asyncio.sleep(0)
+        gate.open.set()
+        return await flushing, await pipeline.aclose()
+
+    assert asyncio.run(program()) == (True, True)
+
+
+def test_backlog_brings_more_connections() -> None:
+    """
+    While the first request is slow, others go out beside it, up to `connections`.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate, batch_events=10, connections=3))
+    for _ in range(100):
+        pipeline.submit(Event("A"))
+
+    for _ in range(3):
+        assert gate.entered.acquire(timeout=10.0)
+    fourth = gate.entered.acquire(timeout=0.1)
+    gate.open.set()
+
+    assert not fourth
+    assert pipeline.close()
+    assert len(gate.lines) == 100
+
+
+def test_one_connection_is_enough_without_backlog(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    Batches that come one after the other share a connection.
+    """
+    for _ in range(5):
+        pipeline.submit(Event("A"))
+        pipeline.flush(10.0)
+
+    assert pipeline._process.connections == 1
+    assert len(transport.requests) == 5
+
+
+def test_an_outage_loses_nothing(transport: ScriptedTransport) -> None:
+    """
+    Failures are retried, in the background, until they succeed.
+    """
+    transport = ScriptedTransport(503, ConnectionError("down"), 429, 500)
+    with Pipeline(settings_with(transport)) as pipeline:
+        for _ in range(50):
+            pipeline.submit(Event("A"))
+
+    assert pipeline.stats.delivered == 50
+    assert pipeline.stats.retries == 4
+
+
+def test_rejections_are_handed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    `on_rejected` gets each verdict, and raising in it costs nothing.
+    """
+    seen: list[Rejection] = []
+
+    def on_rejected(rejection: Rejection) -> None:
+        seen.append(rejection)
+        raise ValueError("not my day")
+
+    body = (
+        b'{"code":400,"status":"Bad Request","failed_records":'
+        b'[{"index":0,"field":"properties.time","message":"in the future"}]}'
+    )
+    transport = ScriptedTransport(Response(400, body))
+    with Pipeline(settings_with(transport, on_rejected=on_rejected)) as pipeline:
+        pipeline.submit(Event("A"))
+        eventually(lambda: "ValueError" in caplog.text)
+
+    assert [(each.field, each.message) for each in seen] == [("properties.time", "in the future")]
+    assert pipeline.stats.rejected == 1
+    assert "rejected 1 events" in caplog.text
+    assert "ValueError" in caplog.text
+
+
+def test_rejections_nobody_asked_for_are_only_counted() -> None:
+    """
+    Without `on_rejected` there is the count and one line.
+    """
+    body = b'{"code":400,"status":"Bad Request","failed_records":[{"index":0}]}'
+    with Pipeline(settings_with(ScriptedTransport(Response(400, body)))) as pipeline:
+        pipeline.submit(Event("A"))
+
+    assert pipeline.stats.rejected == 1
+
+
+def test_flushing_from_a_delivery_thread_does_not_wait_for_itself() -> None:
+    """
+    Code of the application that runs on a delivery thread cannot deadlock the pipeline.
+    """
+    answers: list[bool] = []
+    body = b'{"code":400,"status":"Bad Request","failed_records":[{"index":0}]}'
+    transport = ScriptedTransport(Response(400, body))
+
+    def on_rejected(_rejection: Rejection) -> None:
+        pipeline.submit(Event("B"))
+        answers.append(pipeline.flush(10.0))
+
+    pipeline = Pipeline(settings_with(transport, on_rejected=on_rejected))
+    pipeline.submit(Event("A"))
+    eventually(lambda: pipeline.stats.delivered == 1)
+
+    assert pipeline.close()
+    assert answers == [False]
+    assert pipeline.stats.delivered == 1
+
+
+def test_a_transform_that_raises_costs_its_event(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The application does not notice, the ledger does.
+    """
+
+    def transform(event: Event) -> Event | None:
+        if event.name == "bad":
+            raise ZeroDivisionError
+        return None if event.name == "unwanted" else event
+
+    transport = ScriptedTransport()
+    with Pipeline(settings_with(transport, transform=transform)) as pipeline:
+        accepted = [pipeline.submit(Event(name)) for name in ("good", "bad", "unwanted", "good")]
+
+    assert accepted == [True, False, False, True]
+    assert pipeline.stats.dropped == {"transform": 2}
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_event_without_a_name_is_ignored(pipeline: Pipeline) -> None:
+    """
+    Mixpanel would reject it; it is counted as no event.
+    """
+    assert not pipeline.submit(Event(" "))
+    assert pipeline.stats.ignored == 1
+
+
+def test_a_full_queue_refuses_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What does not fit is dropped at once, counted, and warned of from the background.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate, max_events=10, batch_events=5))
+
+    accepted = sum(pipeline.submit(Event("A")) for _ in range(30))
+    eventually(lambda: "queue is full" in caplog.text)
+    gate.open.set()
+
+    assert accepted == 10
+    assert pipeline.close()
+    assert pipeline.stats.delivered == 10
+    assert pipeline.stats.dropped == {"full": 20}
+
+
+def test_a_bug_in_a_step_does_not_stop_delivery(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whatever goes wrong in the worker, later events still leave.
+    """
+    process = pipeline._process
+    hand_out = process.hand_out
+    failures = iter([MemoryError(), None])
+
+    def sometimes() -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        hand_out()
+
+    monkeypatch.setattr(process, "hand_out", sometimes)
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert "MemoryError" in caplog.text
+
+
+def test_a_bug_in_an_attempt_costs_that_batch(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It is counted, and nothing waits for it for ever.
+    """
+
+    def broken(*_args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline._process.sender, "attempt", broken)
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert pipeline.stats.abandoned == 1
+    assert "MemoryError" in caplog.text
+
+
+def test_a_pipeline_at_rest_has_no_threads_and_revives(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    After `rest` everything stops once it is delivered; the next event starts it again.
+    """
+    pipeline.submit(Event("A"))
+    pipeline.rest()
+    eventually(lambda: transport.closed == 1)
+    eventually(lambda: not delivering)
+
+    pipeline.submit(Event("B"))
+
+    assert pipeline.flush(10.0)
+    assert pipeline.stats.delivered == 2
+
+
+def test_an_event_at_the_moment_of_rest_is_not_forgotten(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    Whether it finds the old worker or starts a new one, it is delivered.
+    """
+    for number in range(200):
+        pipeline.submit(Event("A"))
+        pipeline.rest()
+        if number % 3 == 0:
+            eventually(lambda: not delivering)
+
+    assert pipeline.flush(10.0)
+    assert len(transport.lines) == 200
+
+
+def test_connections_without_work_end(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
+) -> None:
+    """
+    A connection thread that had nothing to do for a while is gone.
+    """
+    monkeypatch.setattr(_pipeline, "IDLE", 0.02)
+    pipeline.submit(Event("A"))
+    pipeline.flush(10.0)
+
+    eventually(lambda: pipeline._process.connections == 0)
+    pipeline.submit(Event("B"))
+
+    assert pipeline.flush(10.0)
+    assert len(transport.requests) == 2
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_without_threads_the_caller_delivers(
+    pipeline: Pipeline,
+    transport: ScriptedTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    started: bool,
+) -> None:
+    """
+    When no thread can be started any more, as at exit, flush sends on its own thread, or the worker
+    on its.
+    """
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    if started:
+        pipeline._process.start()
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert len(transport.lines) == 1
+    assert threading.get_ident() not in delivering
+
+
+def test_without_threads_the_waits_hold_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    On the caller's thread a retry waits as it would in the background, until the deadline.
+    """
+    clock = FakeClock()
+    transport = ScriptedTransport(503, *[503] * 50)
+    pipeline = Pipeline(Settings(token="t", transport=transport, jitter=0.0), clock=clock)
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    pipeline.submit(Event("A"))
+
+    flushed = pipeline.flush(3.0)
+
+    assert not flushed
+    assert len(transport.requests) == 2
+    assert clock.monotonic() >= 3.0
+    assert not pipeline.close(0.0)
+    assert pipeline.stats.abandoned == 1
+
+
+def test_the_last_connection_is_the_worker_only_when_there_is_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    If a second connection cannot be started, the first one does the work.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate, batch_events=5))
+    pipeline.submit(Event("A"))
+    gate.entered.acquire(timeout=10.0)
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    for _ in range(10):
+        pipeline.submit(Event("A"))
+    eventually(lambda: pipeline._process.engine.sendable > 0)
+    gate.open.set()
+
+    assert pipeline.flush(10.0)
+    assert len(gate.lines) == 11
+    pipeline.close()
+
+
+def test_the_exit_is_short_when_nothing_answers(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The deadline of an exit is `shutdown_timeout`, and one second while the circuit is open.
+    """
+    clock = FakeClock()
+    transport = ScriptedTransport(*[503] * 100)
+    settings = Settings(token="t", transport=transport, jitter=0.0, backoff_max=2.0)
+    pipeline = Pipeline(settings, clock=clock)
+    healthy = pipeline.start_exit().left()
+    for _ in range(3):
+        pipeline.submit(Event("A"))
+        process = pipeline._process
+        process.engine.pack()
+        shipment = process.engine.next()
+        assert shipment is not None
+        process.carry(shipment, Deadline(clock, None))
+
+    hopeless = pipeline.start_exit().left()
+
+    assert (healthy, hopeless) == (settings.shutdown_timeout, HOPELESS)
+    assert "cannot be delivered" in caplog.text
+    pipeline.close(0.0)
+
+
+def test_an_exit_delivers_and_is_not_final(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    What comes after the drain is accepted and can still be flushed.
+    """
+    pipeline.submit(Event("A"))
+
+    pipeline.finish_exit(pipeline.start_exit())
+    delivered = pipeline.stats.delivered
+    pipeline.submit(Event("B"))
+
+    assert delivered == 1
+    assert pipeline.flush(10.0)
+    assert len(transport.lines) == 2
+
+
+def test_a_child_starts_empty() -> None:
+    """
+    After a fork that Python did not see, the first event finds out by the process number.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate))
+    pipeline.submit(Event("parent's"))
+    parent = pipeline._process
+    parent.pid = -1
+
+    pipeline.submit(Event("child's"))
+
+    assert pipeline._process is not parent
+    assert pipeline._process.pid == os.getpid()
+    assert pipeline.stats.accepted == 1
+    gate.open.set()
+    assert pipeline.close()
+    retire(parent)
+
+
+def test_a_closed_pipeline_stays_closed_in_a_child(pipeline: Pipeline) -> None:
+    """
+    Closing is final, also for children.
+    """
+    pipeline.submit(Event("A"))
+    pipeline.close()
+    pipeline._process.pid = -1
+
+    accepted = pipeline.submit(Event("A"))
+
+    assert not accepted
+    assert pipeline.stats.dropped == {"closed": 1}
+
+
+def test_its_repr_shows_no_secret(pipeline: Pipeline) -> None:
+    """
+    What stands in logs and tracebacks holds no credential.
+    """
+    assert "token=***" in repr(pipeline)
+
+
+def test_nothing_leaks_over_many_pipelines() -> None:
+    """
+    Made, used and closed a hundred times over, nothing remains.
+    """
+    references = []
+    for _ in range(100):
+        with Pipeline(settings_with(ScriptedTransport())) as pipeline:
+            pipeline.submit(Event("A"))
+        references.append(weakref.ref(pipeline))
+        del pipeline
+
+    eventually(lambda: not delivering)
+    gc.collect()
+
+    assert not any(reference() for reference in references)
+
+
+def test_our_own_logger_is_quiet_when_all_is_well(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A library that works has nothing to say.
+    """
+    with caplog.at_level(logging.DEBUG, "mixpanel_export"):
+        pipeline.submit(Event("A"))
+        pipeline.flush(10.0)
+
+    assert caplog.messages == []

@@ -1,0 +1,920 @@
+"""
+Any Python object becomes a value that JSON can say and Mixpanel keeps, and nothing is ever raised.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque, namedtuple
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from enum import Enum, IntEnum, IntFlag
+from fractions import Fraction
+from ipaddress import ip_address
+from numbers import Integral, Real
+from pathlib import PurePosixPath
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixpanel_export._limits import (
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_NESTED_BYTES,
+    MAX_SAFE_INTEGER,
+    MAX_STRING_BYTES,
+)
+from mixpanel_export._values import MISSING, clean, cut, text_of
+
+# The same examples on every run: a failure that is seen once is seen again.
+steadily = settings(max_examples=200, deadline=None, derandomize=True)
+
+LONG = "é" * 200  # 400 bytes
+HALF = "\ud83d"  # the first half of a surrogate pair
+
+
+class Colour(Enum):
+    """An enumeration of texts."""
+
+    RED = "red"
+    MANY = ("red", "green")
+
+
+class Level(IntEnum):
+    """An enumeration of numbers."""
+
+    HIGH = 3
+
+
+class Rights(IntFlag):
+    """An enumeration of bits."""
+
+    READ = 1
+    WRITE = 2
+
+
+@dataclass
+class Point:
+    """A mutable dataclass."""
+
+    x: object
+    y: object = 2
+    tags: list[object] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A dataclass that can be a key, or an element of a set."""
+
+    text: str
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    left: object
+    right: object
+
+
+class Plain:
+    """An object that knows nothing of JSON."""
+
+    def __str__(self) -> str:
+        return "a plain object"
+
+
+class Text(str):
+    """A text of an application's own type."""
+
+    __slots__ = ()
+
+
+class Whole(int):
+    """A number of an application's own type."""
+
+
+class Part(float):
+    """Another one."""
+
+
+class Broken:
+    """An object whose every method raises."""
+
+    __hash__ = None  # type: ignore[assignment] # as in objects that cannot be hashed
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+    def __iter__(self) -> Iterator[object]:
+        raise RuntimeError("no elements")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
+    def __len__(self) -> int:
+        raise RuntimeError("no length")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("nothing like it")
+
+
+class BrokenList(list[object]):
+    """A list that cannot be looked through."""
+
+    def __iter__(self) -> Iterator[object]:
+        raise RuntimeError("no elements")
+
+
+class BrokenMapping(UserDict[str, object]):
+    """A mapping that has items until one asks for them."""
+
+    def items(self) -> Any:  # noqa: ANN401 -- raises
+        raise RuntimeError("no items")
+
+
+class BrokenHash:
+    """A key that a dictionary would not take."""
+
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+
+class OddKeys(Mapping[Any, object]):
+    """A mapping with keys that no dictionary could have."""
+
+    def __getitem__(self, key: object) -> object:
+        return 1
+
+    def __iter__(self) -> Iterator[object]:
+        yield from (BrokenHash(), Broken(), [1], HALF, LONG, None, 1, 1.0, ("a", 1), Label("b"))
+
+    def __len__(self) -> int:
+        return 10
+
+
+class Endless(Mapping[str, object]):
+    """A mapping that goes on for ever."""
+
+    def __getitem__(self, key: str) -> object:
+        return key
+
+    def __iter__(self) -> Iterator[str]:
+        number = 0
+        while True:
+            number += 1
+            yield str(number)
+
+    def __len__(self) -> int:
+        return 2
+
+
+@dataclass
+class BrokenPoint:
+    """A dataclass one of whose fields cannot be read."""
+
+    x: int = 1
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "x":
+            raise RuntimeError("no x")
+        return super().__getattribute__(name)
+
+
+class BrokenZone(tzinfo):
+    """A time zone that cannot say where it is."""
+
+    def utcoffset(self, _moment: datetime | None) -> timedelta:
+        raise RuntimeError("nowhere")
+
+    def tzname(self, _moment: datetime | None) -> str:
+        raise RuntimeError("nowhere")
+
+    def dst(self, _moment: datetime | None) -> timedelta:
+        raise RuntimeError("nowhere")
+
+
+class BrokenNumber(int):
+    """A number that denies it."""
+
+    def __add__(self, other: object) -> int:
+        raise RuntimeError("no sum")
+
+    def __int__(self) -> int:
+        raise RuntimeError("no integer")
+
+    def __lt__(self, other: object) -> bool:
+        raise RuntimeError("no order")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no digits")
+
+
+class Disguised:
+    """An object that pretends to be of another type, and fails at that too."""
+
+    @property
+    def __class__(self) -> Any:  # noqa: ANN401 -- a disguise
+        raise RuntimeError("no class")
+
+    @__class__.setter
+    def __class__(self, value: object) -> None:
+        raise RuntimeError("no class")
+
+
+class LyingText(str):
+    """A text that encodes to something else."""
+
+    __slots__ = ()
+
+    def encode(self, *_arguments: object) -> Any:  # noqa: ANN401 -- a lie
+        return SimpleNamespace(decode=lambda *_: object(), __getitem__=None)
+
+    def __getitem__(self, _key: object) -> Any:  # noqa: ANN401 -- a lie
+        return self
+
+    def decode(self, *_arguments: object) -> object:
+        return object()
+
+
+class LyingDate(date):
+    """A date whose text is none."""
+
+    def isoformat(self) -> Any:  # noqa: ANN401 -- a lie
+        return object()
+
+
+class LyingSpan(timedelta):
+    """A time span whose seconds are no number."""
+
+    def total_seconds(self) -> Any:  # noqa: ANN401 -- a lie
+        return math.nan
+
+
+class Speaker:
+    """An object whose text is of a type of its own."""
+
+    def __str__(self) -> str:
+        return LyingText("spoken")
+
+
+# By name: a runner that looks at some of these itself would stumble.
+HOSTILE: dict[str, Any] = {
+    "broken": Broken(),
+    "list": BrokenList([1, 2]),
+    "mapping": BrokenMapping({"a": 1}),
+    "hash": BrokenHash(),
+    "keys": OddKeys(),
+    "endless": Endless(),
+    "dataclass": BrokenPoint(),
+    "zone": datetime(2024, 1, 1, tzinfo=BrokenZone()),
+    "zone of a time": time(1, 2, tzinfo=BrokenZone()),
+    "too early": datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+    "too late": datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))),
+    "number": BrokenNumber(7),
+    "disguise": Disguised(),
+    "lying text": LyingText("a lie"),
+    "lying date": LyingDate(2024, 1, 1),
+    "lying span": LyingSpan(1),
+    "lying __str__": Speaker(),
+    "signalling": Decimal("sNaN"),
+    "big decimal": Decimal("1e999999"),
+    "big fraction": Fraction(10**400, 3),
+    "big": 10**5_000,
+    "big and negative": -(10**5_000),
+}
+
+
+def faults(value: object, left: int = MAX_DEPTH) -> list[str]:
+    """
+    Return what is wrong with a converted value, besides its size as a whole.
+    """
+    found = []
+    kind = type(value)
+    if kind is str:
+        text = cast("str", value)
+        if len(text.encode("utf-8", "surrogatepass")) > MAX_STRING_BYTES:
+            found.append(f"long text {text[:9]!r}")
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+            found.append(f"half a character in {text!r}")
+    elif kind is int:
+        if abs(cast("int", value)) > MAX_SAFE_INTEGER:
+            found.append(f"big integer {value}")
+    elif kind is float:
+        if not math.isfinite(cast("float", value)):
+            found.append(f"no number {value}")
+    elif kind in (list, dict):
+        elements = list(cast("Any", value))
+        if kind is dict:
+            elements += cast("dict[str, object]", value).values()
+        limit = MAX_ELEMENTS * (2 if kind is dict else 1)
+        if len(elements) > limit:
+            found.append(f"{len(elements)} elements")
+        if left == 0:
+            found.append("nested too deep")
+        else:
+            found += [fault for each in elements for fault in faults(each, left - 1)]
+    elif kind is not bool:
+        found.append(f"no JSON: {kind.__name__}")
+    return found
+
+
+def assert_sound(value: object) -> None:
+    """
+    Assert that a converted value keeps every limit, or is `MISSING`.
+    """
+    if value is not MISSING:
+        assert faults(value) == []
+        size = len(orjson.dumps(value))
+        assert size <= MAX_NESTED_BYTES if isinstance(value, (list, dict)) else size <= 2_000
+
+
+# -- the table of types ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "converted"),
+    [
+        ("pro", "pro"),
+        ("", ""),
+        (Text("pro"), "pro"),
+        (True, True),
+        (False, False),
+        (7, 7),
+        (0, 0),
+        (Whole(7), 7),
+        (MAX_SAFE_INTEGER, 2**53 - 1),
+        (-MAX_SAFE_INTEGER, -(2**53) + 1),
+        (2**53, "9007199254740992"),
+        (-(2**53), "-9007199254740992"),
+        (Whole(2**60), "1152921504606846976"),
+        (0.5, 0.5),
+        (-0.0, -0.0),
+        (Part(0.5), 0.5),
+        (5e-324, 5e-324),
+        (Decimal("31.50"), 31.5),
+        (Decimal("1e400"), "1E+400"),
+        (Fraction(1, 4), 0.25),
+        (Colour.RED, "red"),
+        (Colour.MANY, ["red", "green"]),
+        (Level.HIGH, 3),
+        (Rights.READ | Rights.WRITE, 3),
+        (date(2024, 2, 29), "2024-02-29"),
+        (time(13, 5), "13:05:00"),
+        (timedelta(minutes=1, milliseconds=500), 60.5),
+        (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (PurePosixPath("a/b"), "a/b"),
+        (ip_address("::1"), "::1"),
+        (1 + 2j, "(1+2j)"),
+        (Plain(), "a plain object"),
+        (int, "<class 'int'>"),
+        (Point, str(Point)),
+        (ValueError("no stock"), "no stock"),
+        ([], []),
+        ({}, {}),
+        ((), []),
+        ([1, "a", None, 2.5, b"x", math.nan], [1, "a", 2.5]),
+        (("a", 1), ["a", 1]),
+        (Pair(1, "b"), [1, "b"]),
+        (deque([1, 2]), "deque([1, 2])"),
+        ({"b", "a", "c"}, ["a", "b", "c"]),
+        (frozenset({3, 1, "2"}), [1, 3, "2"]),
+        ({1: 2}.keys(), [1]),
+        ({"a": 1, "b": None, "c": {"d": (1,)}}, {"a": 1, "c": {"d": [1]}}),
+        ({1: "a", None: "b", ("x", 1): "c"}, {"1": "a", "None": "b", "('x', 1)": "c"}),
+        (OrderedDict(a=1), {"a": 1}),
+        (defaultdict(list, a=[1]), {"a": [1]}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        (ChainMap({"a": 1}, {"b": 2}), {"b": 2, "a": 1}),
+        (UserDict({"a": 1}), {"a": 1}),
+        (Point(1, tags=["a"]), {"x": 1, "y": 2, "tags": ["a"]}),
+        (Point(Point(None)), {"x": {"y": 2, "tags": []}, "y": 2, "tags": []}),
+    ],
+)
+def test_what_becomes_of_each_type(value: object, converted: object) -> None:
+    """
+    Each type has one form, and what derives from a type has the form of that type.
+    """
+    result = clean(value)
+
+    assert result == converted
+    assert type(result) is type(converted)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        math.nan,
+        math.inf,
+        -math.inf,
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        Decimal("-Infinity"),
+        b"raw",
+        bytearray(b"raw"),
+        memoryview(b"raw"),
+        Part("nan"),
+    ],
+)
+def test_what_is_not_sent(value: object) -> None:
+    """
+    Nothing, what is no number, and raw bytes are left out, also inside lists and objects.
+    """
+    assert clean(value) is MISSING
+    assert clean([1, value]) == [1]
+    assert clean({"a": 1, "b": value}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2024, 2, 29, 12, 30, 15, 999_999), "2024-02-29T12:30:15"),
+        (datetime(2024, 2, 29, 12, 30, 15, tzinfo=timezone.utc), "2024-02-29T12:30:15"),
+        (
+            datetime(2024, 2, 29, 1, 30, tzinfo=timezone(timedelta(hours=2))),
+            "2024-02-28T23:30:00",
+        ),
+        (datetime(1, 1, 1), "0001-01-01T00:00:00"),
+    ],
+)
+def test_moments_are_utc(moment: datetime, text: str) -> None:
+    """
+    A moment is written in UTC without an offset, to the second; without a zone it is UTC already.
+    """
+    assert clean(moment) == text
+
+
+def test_a_moment_that_has_no_utc_is_its_text() -> None:
+    """
+    A moment that UTC would put before the first year is written as it is.
+    """
+    moment = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+
+    assert clean(moment) == "0001-01-01 00:00:00+14:00"
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    """
+    What registers as a number without deriving from one, as NumPy's do, is one.
+    """
+
+    class Int64:
+        def __int__(self) -> int:
+            return 7
+
+    class Float32:
+        def __float__(self) -> float:
+            return 0.5
+
+    Integral.register(Int64)
+    Real.register(Float32)
+
+    assert clean([Int64(), Float32()]) == [7, 0.5]
+
+
+# -- texts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "result"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "abc"),
+        ("éé", 3, "é"),
+        ("€€", 5, "€"),
+        ("a😀", 4, "a"),
+        ("a😀", 5, "a😀"),
+        (f"a{HALF}b", 3, "a?b"),
+        ("", 3, ""),
+    ],
+)
+def test_texts_are_cut_between_characters(text: str, limit: int, result: str) -> None:
+    """
+    A cut leaves whole characters within so many bytes, and none that UTF-8 cannot write.
+    """
+    assert cut(text, limit) == result
+
+
+@steadily
+@given(st.text(st.characters(), max_size=400), st.integers(0, 300))
+def test_a_cut_text_is_a_beginning(text: str, limit: int) -> None:
+    """
+    A cut text is short enough, the text's beginning, and never shorter than it must be.
+    """
+    result = cut(text, limit)
+
+    whole = text.encode("utf-8", "replace")
+    size = len(result.encode())
+    assert whole.startswith(result.encode())
+    assert size <= limit
+    assert size == len(whole) or limit - size < 4
+
+
+@pytest.mark.parametrize("value", [LONG, Text(LONG), [LONG], {"a": LONG}, {LONG: "a"}, Point(LONG)])
+def test_long_texts_are_cut_everywhere(value: object) -> None:
+    """
+    A text of more than 255 bytes is cut, be it a value, an element, or a key.
+    """
+    assert orjson.dumps(clean(value)).count("é".encode()) == 127
+
+
+@pytest.mark.parametrize(
+    ("value", "converted"),
+    [
+        (HALF, "?"),
+        (f"a{HALF}", "a?"),
+        (Text(HALF), "?"),
+        ([HALF], ["?"]),
+        ([HALF, 1], ["?", 1]),
+        ({"a": HALF, HALF: 1}, {"a": "?", "?": 1}),
+        ([[{"a": [HALF]}]], None),
+        (Point(HALF), {"x": "?", "y": 2, "tags": []}),
+        ({f"x{HALF}"}, ["x?"]),
+    ],
+)
+def test_half_a_character_spoils_nothing(value: object, converted: object) -> None:
+    """
+    A lone surrogate becomes a question mark, and what it stands in stays what it is.
+    """
+    result = clean(value)
+
+    assert_sound(result)
+    assert converted is None or result == converted
+
+
+def test_the_text_of_an_object_is_bounded() -> None:
+    """
+    Whatever an object says, at most 255 bytes of it are kept.
+    """
+    assert text_of([0] * 1_000) == str([0] * 1_000)[:255]
+
+
+def test_an_object_without_a_text_is_its_type() -> None:
+    """
+    An object that cannot say what it is goes by the name of its type.
+    """
+    assert text_of(Broken()) == "<Broken>"
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[0] * 300, tuple([0] * 300), set(range(300)), range(300), deque(range(300))],
+    ids=["list", "tuple", "set", "range", "deque"],
+)
+def test_long_lists_are_cut(value: object) -> None:
+    """
+    No list has more than 254 elements.
+    """
+    assert_sound(clean(value))
+
+
+def test_the_first_elements_are_kept() -> None:
+    """
+    Of a long list and of a large object the beginning is kept.
+    """
+    assert clean(list(range(300))) == list(range(254))
+    assert list(clean({f"k{n}": n for n in range(300)})) == [f"k{n}" for n in range(254)]
+
+
+def test_depth_ends_in_text() -> None:
+    """
+    What lies deeper than three levels is text.
+    """
+    assert clean([[["a"]]]) == [[["a"]]]
+    assert faults(clean([[[["a"]]]])) == []
+    assert isinstance(clean([[[["a"]]]])[0][0][0], str)
+    assert isinstance(clean({"a": {"b": {"c": {"d": 1}}}})["a"]["b"]["c"], str)
+
+
+def test_a_list_is_cut_at_eight_kilobytes() -> None:
+    """
+    As many leading elements are kept as 8,000 bytes of JSON hold.
+    """
+    element = "x" * 255
+
+    result = clean([element] * 100)
+
+    assert result == [element] * 31
+    assert len(orjson.dumps(result)) <= MAX_NESTED_BYTES
+    assert len(orjson.dumps([*result, element])) > MAX_NESTED_BYTES
+
+
+def test_an_object_is_cut_at_eight_kilobytes() -> None:
+    """
+    The first names are kept, as many as 8,000 bytes of JSON hold with their values.
+    """
+    given = {f"k{n:02}": "x" * 255 for n in range(50)}
+
+    result = clean(given)
+
+    assert result == {name: given[name] for name in list(given)[:30]}
+
+
+@pytest.mark.parametrize("size", [7_998, 7_999, 8_000, 8_001, 8_002])
+@pytest.mark.parametrize("kind", [list, dict])
+def test_what_just_fits_stays_whole(kind: type, size: int) -> None:
+    """
+    A list or object of exactly 8,000 bytes is within the limit, and one byte more is not.
+    """
+    elements = ["x" * 255] * 30
+    value: Any = elements if kind is list else {f"{n:02}": each for n, each in enumerate(elements)}
+    last = "x" * (size - len(orjson.dumps([*elements, ""])))
+    if kind is dict:
+        last = "x" * (size - len(orjson.dumps({**value, "30": ""})))
+        value["30"] = last
+    else:
+        value.append(last)
+    assert len(orjson.dumps(value)) == size
+    assert len(last) <= 255
+
+    result = clean(value)
+
+    assert_sound(result)
+    assert len(result) == (31 if size <= 8_000 else 30)
+
+
+def test_characters_that_json_escapes_count_as_they_are_written() -> None:
+    """
+    A control character takes six bytes in JSON, and a list of them is held to 8 KB all the same.
+    """
+    assert_sound(clean(["\0" * 63] * 31))
+
+
+@pytest.mark.parametrize("rows", [32, 33, 100, 254, 1_000])
+def test_a_matrix_stays_a_list(rows: int) -> None:
+    """
+    However many numbers there are in all, a list of lists is cut and does not turn into text.
+    """
+    result = clean([[0] * 254 for _ in range(rows)])
+
+    assert_sound(result)
+    assert result[0] == [0] * 254
+
+
+@pytest.mark.parametrize("rows", [33, 254])
+def test_a_table_stays_an_object(rows: int) -> None:
+    """
+    The same for an object of objects.
+    """
+    row = {f"{n}": 0 for n in range(254)}
+
+    result = clean({f"r{n}": row for n in range(rows)})
+
+    assert_sound(result)
+    assert result["r0"] == row
+
+
+def test_what_holds_itself_ends() -> None:
+    """
+    A list, an object and a dataclass that hold themselves are as deep as anything else.
+    """
+    itself: list[object] = [1]
+    itself.append(itself)
+    mapping: dict[str, object] = {"list": itself}
+    mapping["self"] = mapping
+    point = Point(mapping)
+    point.y = point
+    often: list[object] = []
+    often.extend([often] * 20)
+
+    for value in (itself, mapping, point, often):
+        assert_sound(clean(value))
+
+
+def test_what_is_shared_a_thousand_times_is_not_written_out() -> None:
+    """
+    A value that is small and describes millions of elements costs no more than 8 KB are worth.
+    """
+
+    class Counting:
+        asked = 0
+
+        def __repr__(self) -> str:
+            Counting.asked += 1
+            return "x"
+
+    value: object = Counting()
+    for _ in range(16):
+        value = [value, value]
+
+    result = clean(value)
+
+    assert_sound(result)
+    assert Counting.asked <= MAX_NESTED_BYTES
+
+
+# -- hostility ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_raises(name: str) -> None:
+    """
+    Whatever an object's own methods do, alone, in a list or in an object, there is a sound value.
+    """
+    value = HOSTILE[name]
+
+    for each in (value, [value], (1, value), {"a": value}, Point(value), [[[value]]]):
+        assert_sound(clean(each))
+
+
+def test_broken_keys_are_keys() -> None:
+    """
+    A key that cannot be a text goes by the name of its type, and the others are not concerned.
+    """
+    converted = clean(OddKeys())
+
+    assert {"<Broken>", "[1]", "?", "None", "('a', 1)", "Label(text='b')"} <= converted.keys()
+
+
+def test_an_interrupt_is_not_swallowed() -> None:
+    """
+    Only errors are dealt with: what ends the program goes on ending it.
+    """
+
+    class Impatient:
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clean(Impatient())
+
+
+# -- properties -----------------------------------------------------------------------------------
+
+any_text = st.text(st.characters(), max_size=300)
+zones = st.none() | st.timezones() | st.just(timezone(timedelta(hours=-14)))
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(10**30), 10**30),
+    st.integers(4_000, 4_700).map(lambda digits: 10**digits),
+    st.floats(),
+    any_text,
+    any_text.map(Text),
+    st.decimals(),
+    st.fractions(),
+    st.complex_numbers(),
+    st.binary(max_size=10),
+    st.binary(max_size=10).map(bytearray),
+    st.datetimes(timezones=zones),
+    st.dates(),
+    st.times(),
+    st.timedeltas(),
+    st.uuids(),
+    st.ip_addresses(),
+    st.sampled_from([Colour.RED, Colour.MANY, Level.HIGH, Rights.READ, Plain(), Point, Ellipsis]),
+    st.sampled_from(sorted(HOSTILE)).map(HOSTILE.__getitem__),
+)
+keys = st.one_of(
+    any_text, st.integers(), st.floats(), st.none(), st.binary(max_size=5), st.builds(Label, any_text)
+)
+hashable = st.one_of(any_text, st.integers(), st.floats(), st.dates(), st.builds(Label, any_text))
+
+
+def nest(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """
+    Put values into everything that can hold some.
+    """
+    return st.one_of(
+        st.lists(inner, max_size=8),
+        st.lists(inner, max_size=4).map(tuple),
+        st.lists(inner, max_size=4).map(deque),
+        st.lists(any_text, max_size=40),
+        st.sets(hashable, max_size=8),
+        st.frozensets(hashable, max_size=8),
+        st.dictionaries(keys, inner, max_size=8),
+        st.dictionaries(keys, inner, max_size=4).map(MappingProxyType),
+        st.dictionaries(any_text, inner, max_size=4).map(UserDict),
+        st.builds(Point, inner, inner),
+        st.builds(Pair, inner, inner),
+        st.tuples(inner, st.integers(2, 400)).map(lambda pair: [pair[0]] * pair[1]),
+        inner.map(in_itself),
+    )
+
+
+def in_itself(value: object) -> list[object]:
+    """
+    Make a list that holds a value and, two levels down, itself.
+    """
+    outer: list[object] = [value]
+    outer.append({"again": outer})
+    return outer
+
+
+anything = st.recursive(scalars, nest, max_leaves=20)
+
+
+@steadily
+@given(anything)
+def test_everything_has_a_sound_value(value: object) -> None:
+    """
+    Any object, however nested, gives a value within every limit, or none.
+    """
+    assert_sound(clean(value))
+
+
+@steadily
+@given(anything)
+def test_the_same_object_reads_the_same(value: object) -> None:
+    """
+    An object that has not changed gives the same bytes again.
+    """
+    first, second = clean(value), clean(value)
+
+    assert first is second is MISSING or orjson.dumps(first) == orjson.dumps(second)
+
+
+def wreck(value: object, done: set[int]) -> None:
+    """
+    Change everything about a value that can be changed.
+    """
+    if id(value) in done:
+        return
+    done.add(id(value))
+    if type(value) in (list, deque, tuple):
+        for each in list(cast("list[object]", value)):
+            wreck(each, done)
+    if type(value) in (dict, UserDict):
+        for each in list(cast("dict[object, object]", value).values()):
+            wreck(each, done)
+    if type(value) is Point:
+        for each in list(vars(value).values()):
+            wreck(each, done)
+        value.x = value.y = "changed"
+    if type(value) in (list, deque, set, dict, UserDict, bytearray):
+        cast("list[object]", value).clear()
+    if type(value) is list:
+        value.append("changed")
+
+
+@steadily
+@given(anything)
+def test_what_was_said_stays_said(value: object) -> None:
+    """
+    What happens to an object afterwards does not change the value that was made of it.
+    """
+    result = clean(value)
+    before = repr(result)
+
+    wreck(value, set())
+
+    assert repr(result) == before
+
+
+small = st.one_of(
+    st.booleans(),
+    st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+)
+name = st.text(max_size=10)
+flat = st.lists(small, max_size=10) | st.dictionaries(name, small, max_size=10)
+deep = st.lists(small | flat, max_size=6) | st.dictionaries(name, small | flat, max_size=6)
+
+
+@steadily
+@given(small | flat | deep)
+def test_what_fits_arrives_as_it_is(value: object) -> None:
+    """
+    What JSON can say and Mixpanel takes is not touched.
+    """
+    assert clean(value) == value
+
+
+@steadily
+@given(st.lists(hashable, max_size=20))
+def test_the_order_of_a_set_does_not_matter(elements: list[Any]) -> None:
+    """
+    Sets with the same elements read the same, in whatever order they were filled.
+    """
+
+    class Ordered(AbstractSet[Any]):
+        def __init__(self, found: list[Any]) -> None:
+            self.found = found
+
+        def __contains__(self, each: object) -> bool:
+            return each in self.found
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(self.found)
+
+        def __len__(self) -> int:
+            return len(self.found)
+
+    one, other = Ordered(elements), Ordered(elements[::-1])
+
+    assert orjson.dumps(clean(one)) == orjson.dumps(clean(other))
