@@ -405,7 +405,10 @@ class Pipeline:
         mark = engine.accepted
         engine.want(mark)
         process.ring()
-        return process.settle(lambda: engine.settled(mark), self._deadline(timeout))
+        settled = process.settle(lambda: engine.settled(mark), self._deadline(timeout))
+        if _lifecycle.exit_deadline() is not None and engine.idle:
+            process.sender.close()
+        return settled
 
     async def aflush(self, timeout: float | None = None) -> bool:
         """Flush without blocking the event loop; see `flush`."""
@@ -522,6 +525,8 @@ class Pipeline:
         process = self._current()
         process.settle(lambda: process.engine.idle, deadline)
         self._give_up(process)
+        # Left open, sockets would be reported as leaks by an interpreter that looks for them.
+        process.sender.close()
 
     @staticmethod
     def _give_up(process: _Process) -> int:

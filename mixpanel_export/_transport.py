@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
@@ -54,12 +55,12 @@ class HttpxTransport:
         self._connect_timeout = settings.connect_timeout
         self._connections = settings.connections
         self._client: httpx.Client | None = None
+        # Guards the client's coming and going: two threads must not open one each, and lose one.
+        self._lock = threading.Lock()
 
     def send(self, request: Request, deadline: Deadline) -> Response:
         """Send *request*; see `Transport.send`."""
-        client = self._client
-        if client is None:
-            client = self._client = self._open()
+        client = self._open()
         left = max(deadline.left(), 0.001)
         timeout = httpx.Timeout(left, connect=min(left, self._connect_timeout))
         trace = _Trace()
@@ -91,13 +92,19 @@ class HttpxTransport:
 
     def close(self) -> None:
         """Close all connections; the next request opens new ones."""
-        client, self._client = self._client, None
+        with self._lock:
+            client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def _open(self) -> httpx.Client:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._connections)
-        return httpx.Client(limits=limits, follow_redirects=False)
+        with self._lock:
+            if self._client is None:
+                limits = httpx.Limits(
+                    max_connections=None, max_keepalive_connections=self._connections
+                )
+                self._client = httpx.Client(limits=limits, follow_redirects=False)
+            return self._client
 
 
 class _Trace:

@@ -336,11 +336,11 @@ def test_a_default_cannot_be_switched_off(name: str) -> None:
             "batch_bytes must be a whole number from 1000000 to 9.5e+06, not 9500001",
         ),
         ({"connections": 65}, "connections must be a whole number from 1 to 64, not 65"),
-        ({"flush_interval": -0.1}, "flush_interval must be a number of at least 0, not -0.1"),
-        ({"jitter": "5"}, "jitter must be a number of at least 0, not '5'"),
-        ({"jitter": True}, "jitter must be a number of at least 0, not True"),
-        ({"jitter": math.nan}, "jitter must be a number of at least 0, not nan"),
-        ({"timeout": 0}, "timeout must be a number of at least 0.001, not 0"),
+        ({"flush_interval": -0.1}, "flush_interval must be a number from 0 to 1e+07, not -0.1"),
+        ({"jitter": "5"}, "jitter must be a number from 0 to 1e+07, not '5'"),
+        ({"jitter": True}, "jitter must be a number from 0 to 1e+07, not True"),
+        ({"jitter": math.nan}, "jitter must be a number from 0 to 1e+07, not nan"),
+        ({"timeout": 0}, "timeout must be a number from 0.001 to 1e+07, not 0"),
     ],
 )
 def test_what_is_said_about_wrong_values(given: dict[str, object], text: str) -> None:
@@ -376,7 +376,7 @@ def test_a_callable_that_is_not_there_is_named(text: str) -> None:
     """
     said = message({"MIXPANEL_TRANSFORM": text})
 
-    assert said.startswith("MIXPANEL_TRANSFORM cannot be imported: ")
+    assert said.startswith("MIXPANEL_TRANSFORM cannot be imported (")
     assert "no_such" in said
 
 
@@ -553,16 +553,24 @@ def test_other_refusals_show_no_secret(name: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", [f"https://robot:{SECRET}@api.mixpanel.com", f"https://{SECRET}@api.mixpanel.com"]
+    ("address", "fix"),
+    [
+        (f"https://robot:{SECRET}@api.mixpanel.com", "must not hold credentials"),
+        (f"https://{SECRET}@api.mixpanel.com", "must not hold credentials"),
+        (f"https://:{SECRET}@api.mixpanel.com", "must not hold credentials"),
+        (f"https://robot:{SECRET}@api.mixpanel.com:port", "must be an address"),
+        (f"https:/robot:{SECRET}@api.mixpanel.com", "must be an address"),
+        (f"robot:{SECRET}@api.mixpanel.com", "must be an address"),
+    ],
 )
-def test_credentials_in_an_address_are_refused_and_not_shown(address: str) -> None:
+def test_credentials_in_an_address_are_refused_and_not_shown(address: str, fix: str) -> None:
     """
     Credentials have fields of their own; in an address they would be shown everywhere.
     """
     given, read = refusal(base_url=address), refusal({"MIXPANEL_BASE_URL": address})
 
-    assert "base_url must not hold credentials" in given
-    assert "base_url must not hold credentials" in read
+    assert f"base_url {fix}" in given
+    assert f"base_url {fix}" in read
     assert SECRET not in given
     assert SECRET not in read
 

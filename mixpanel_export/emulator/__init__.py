@@ -12,16 +12,17 @@ import the web server.
 
 ::
 
-    _facts          numbers, forbidden values, texts; each with its source
-    _event _body    bytes -> records -> events
-    _rules          what makes an event invalid, one row a rule
-    _profiles       what the operations on profiles do
-    _credentials _rate _answers
-    _store _tally _pulse      what is kept and counted
-    _project        a request in, an answer out
-    _faults         misbehaviour on demand
-    _gate _app _live _serve   HTTP, the page, the process
-    _command _process         two ways to start it
+    _facts                        numbers, forbidden values, texts; each with its source
+    _rules  _profiles             what makes an event invalid; what operations on profiles do
+    _event  _body  _parcel        bytes -> records -> events
+    _credentials  _rate           who may send, and how much
+    _answers                      the shapes of answers
+    _store  _tally  _pulse        what is kept and counted; together: _books
+    _intake  _updates             events and profile updates, from a request to the books
+    _project                      a request in, an answer out
+    _faults                       misbehaviour on demand
+    _gate  _site  _live  _app     HTTP: the guard, the page, its stream, all endpoints
+    _serve  _command  _process    the process, and two ways to start it
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
@@ -25,6 +24,7 @@ from mixpanel_export.emulator._gate import ACCESS_COOKIE, OWN_PREFIX, Gate, refu
 from mixpanel_export.emulator._live import Broadcast
 from mixpanel_export.emulator._parcel import Arrival
 from mixpanel_export.emulator._project import Project
+from mixpanel_export.emulator._site import SECURITY, Site
 
 # Where the protocol in `_serve` leaves the connection that a request came on.
 TRANSPORT = "mixpanel_emulator.transport"
@@ -34,27 +34,6 @@ _GZIP_OVERHEAD = 64 * 1024
 
 # The largest list of faults.
 _MAX_COMMAND = 1024 * 1024
-
-_PAGE = Path(__file__).parent / "_page"
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
-# Only what comes from here is loaded or run, and nobody may frame it.
-_SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 
 
 class Abort(Response):
@@ -89,7 +68,7 @@ class Application:
         self._limit = limit
         self._faults = FaultList()
         self.stopping = asyncio.Event()
-        self._site = _read_site()
+        self._site = Site()
         self._routes: ASGIApp = Starlette(
             routes=[
                 Route("/import", self._ingest, methods=["POST"]),
@@ -102,7 +81,7 @@ class Application:
                 Route(f"{OWN_PREFIX}/faults", self._add_faults, methods=["POST"]),
                 Route(f"{OWN_PREFIX}/page/{{name:path}}", self._page),
                 Route("/", self._page),
-                Route("/favicon.ico", self._page),
+                Route("/favicon.ico", self._icon),
             ],
             exception_handlers={HTTPException: self._no_route},
         )
@@ -192,7 +171,7 @@ class Application:
         )
 
     def _count(self, outcome: str) -> None:
-        self._project.tally.requests[outcome] += 1
+        self._project.books.tally.requests[outcome] += 1
 
     def _no_route(self, request: Request, error: Exception) -> Response:
         known = isinstance(error, HTTPException) and error.status_code == 405
@@ -205,13 +184,13 @@ class Application:
 
     async def _events(self, request: Request) -> Response:
         dedup = request.query_params.get("dedup") == "1"
-        return _lines(self._project.store.lines(dedup=dedup))
+        return _lines(self._project.books.store.lines(dedup=dedup))
 
     async def _profiles(self, _request: Request) -> Response:
         return _lines(self._profile_lines())
 
     def _profile_lines(self) -> Iterator[str]:
-        for kind, identifier, properties, last_seen in self._project.store.profiles():
+        for kind, identifier, properties, last_seen in self._project.books.store.profiles():
             who = {"$group_key": kind, "$group_id": identifier}
             profile = {**(who if kind else {"$distinct_id": identifier}), "properties": properties}
             if last_seen:
@@ -219,12 +198,12 @@ class Application:
             yield compact(profile).decode() + "\n"
 
     async def _stats(self, _request: Request) -> Response:
-        return JSONResponse(self._project.stats())
+        return JSONResponse(self._project.books.stats())
 
     async def _live(self, request: Request) -> Response:
         broadcast = Broadcast(self._project, request.query_params.get("q", ""))
         return StreamingResponse(
-            broadcast.stream(self.stopping), headers=_SECURITY, media_type="text/event-stream"
+            broadcast.stream(self.stopping), headers=SECURITY, media_type="text/event-stream"
         )
 
     async def _reset(self, _request: Request) -> Response:
@@ -247,23 +226,14 @@ class Application:
             moved = Response(status_code=303, headers={"location": "/"})
             moved.set_cookie(ACCESS_COOKIE, access, httponly=True, samesite="strict")
             return moved
-        name = request.path_params.get("name", _PAGES.get(request.url.path))
-        if name not in self._site:
+        file = self._site.file(request.path_params.get("name", "index.html"))
+        if file is None:
             raise HTTPException(404)
-        content, kind = self._site[name]
-        return Response(content, headers={"content-type": kind, **_SECURITY})
+        return file
 
-
-_PAGES = {"/": "index.html", "/favicon.ico": "favicon.svg"}
-
-
-def _read_site() -> dict[str, tuple[bytes, str]]:
-    """Return the files of the page by name; so nothing else on the disk can be asked for."""
-    return {
-        path.relative_to(_PAGE).as_posix(): (path.read_bytes(), _TYPES[path.suffix])
-        for path in _PAGE.rglob("*")
-        if path.suffix in _TYPES
-    }
+    async def _icon(self, _request: Request) -> Response:
+        # Browsers ask for it on their own account when they show an answer in JSON.
+        return self._site.file("favicon.svg") or Response(status_code=404)
 
 
 async def _read(request: Request, limit: int) -> bytes | None:

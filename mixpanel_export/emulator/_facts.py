@@ -165,6 +165,13 @@ TOO_MANY = "request exceeds max limit of {limit} records"
 NOT_FOUND = "not found"
 NOT_ALLOWED = "method not allowed"
 
+# Why something is answered with success and not stored. Our own words, for the page: the service
+# says nothing.
+IGNORED = "$ignore is set"
+UNKNOWN_TOKEN = "no project has this token"  # noqa: S105  # Not one.
+TOO_OLD = "older than 5 days; /import takes it"
+NO_CREDENTIALS = "a form without credentials"
+
 # The words that stand beside a code in `status`. Sourced: openapi/ingestion.openapi.yaml for 200,
 # 400, 401, 413 and 429; the others follow HTTP.
 STATUS_WORDS = {

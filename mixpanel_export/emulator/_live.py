@@ -60,19 +60,19 @@ class Broadcast:
         return update
 
     def _content(self) -> JsonObject:
-        project = self._project
+        project, books = self._project, self._project.books
         if project.epoch != self._epoch:
             self._epoch, self._last_event = project.epoch, 0
-        events = project.store.newest(
+        events = books.store.newest(
             after=self._last_event, containing=self._search, limit=_MAX_EVENTS
         )
-        self._last_event = project.store.imported
+        self._last_event = books.store.imported
         return {
             "epoch": project.epoch,
-            "stats": project.stats(),
-            "rate": round(project.pulse.rate()),
-            "history": project.pulse.history(),
-            "failures": [asdict(one) for one in project.tally.failures()[:_MAX_FAILURES]],
+            "stats": books.stats(),
+            "rate": round(books.pulse.rate()),
+            "history": books.pulse.history(),
+            "failures": [asdict(one) for one in books.tally.failures()[:_MAX_FAILURES]],
             "events": [asdict(event) for event in events],
         }
 

@@ -77,6 +77,18 @@ class Parcel:
         return self.content if isinstance(self.content, list) else [self.content]
 
 
+def parameters(arrival: Arrival, *, limit: int) -> Mapping[str, str]:
+    """Return the parameters of a request whose records cannot be used, as far as they go."""
+    try:
+        if arrival.is_form and arrival.body:
+            body = inflate(arrival.body, limit=limit) if arrival.gzip else arrival.body
+            return {**arrival.query, **parse_form(body)}
+    except (MalformedError, OversizedError):
+        # Its form is what cannot be used; then the URL has to do.
+        return arrival.query
+    return arrival.query
+
+
 def unpack(arrival: Arrival, *, limit: int) -> Parcel:
     """
     Decompress and parse a request.

@@ -28,6 +28,10 @@ _MAX_PORTS = 100
 # How often a parent that has died is noticed, in seconds.
 _WATCH = 0.25
 
+# How long an idle connection is kept, in seconds. Mixpanel does not say; nginx's default. uvicorn's
+# own 5 seconds would close nearly every connection of a client that sends now and then.
+_KEEP_ALIVE = 75
+
 # How long open requests may take once the end has come, in seconds.
 _GRACE = 2
 
@@ -129,7 +133,7 @@ def serve(options: EmulatorOptions, *, parent: int | None, announce: Callable[[s
     try:
         _Server(_config(application), application, parent=parent, ready=ready).run([listener])
     finally:
-        project.store.close()
+        project.books.store.close()
         listener.close()
 
 
@@ -145,6 +149,7 @@ def _config(application: Application) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 # Texts may contain the names of properties, so there is no end to their number.
 _MAX_FAILURES = 200
@@ -12,10 +13,10 @@ _MAX_FAILURES = 200
 _MAX_SAMPLE = 4_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """
-    Failures that are alike.
+    Failures that are alike in their first four fields.
 
     Args:
         kind: ``rejected``, an event or update that is invalid; ``refused``, a whole request;
@@ -27,26 +28,36 @@ class Failure:
 
         message: What the service says about it.
 
-        last_ms: When the newest one was.
+        sample: The newest one, perhaps only its beginning.
 
         count: How many there were.
 
-        sample: The newest one, perhaps only its beginning.
+        last_ms: When the newest one was.
     """
 
     kind: str
     endpoint: str
     field: str
     message: str
-    last_ms: int
-    count: int = 0
     sample: str = ""
+    count: int = 1
+    last_ms: int = 0
 
 
 class Tally:
-    """Exact counts since the start or the last reset."""
+    """
+    Exact counts since the start or the last reset.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again."""
         self.requests: Counter[str] = Counter()
         self.rejected = 0
         self.vanished = 0
@@ -54,16 +65,24 @@ class Tally:
         self.updates_rejected = 0
         self._failures: dict[tuple[str, str, str, str], Failure] = {}
 
-    def failed(self, failure: Failure, sample: bytes) -> None:
+    def pin(self, failure: Failure, sample: bytes) -> None:
         """Remember a failure for the page; the counts above are their own affair."""
         key = (failure.kind, failure.endpoint, failure.field, failure.message)
         before = self._failures.pop(key, None)
-        failure.count = before.count + 1 if before else 1
-        failure.sample = sample[:_MAX_SAMPLE].decode("utf-8", "replace")
         # At the end again: the first is then the one that has been quiet for longest.
-        self._failures[key] = failure
+        self._failures[key] = replace(
+            failure,
+            sample=sample[:_MAX_SAMPLE].decode("utf-8", "replace"),
+            count=before.count + 1 if before else 1,
+            last_ms=int(self._clock() * 1000),
+        )
         if len(self._failures) > _MAX_FAILURES:
             del self._failures[next(iter(self._failures))]
+
+    def vanish(self, endpoint: str, reason: str, sample: bytes) -> None:
+        """Count something that is answered with success and goes nowhere."""
+        self.vanished += 1
+        self.pin(Failure("vanished", endpoint, "", reason), sample)
 
     def failures(self) -> list[Failure]:
         """Return the kinds of failure, newest first."""

@@ -9,7 +9,7 @@ import gzip
 import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -165,3 +165,7 @@ class Api:
         (only,) = self.emulator.events()
         found: dict[str, Any] = only["properties"]
         return found
+
+
+# Starts the emulator with these options, or takes the one that has them.
+Run = Callable[..., Api]

@@ -4,15 +4,13 @@ Emulators in processes of their own, shared by the tests that want the same opti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from mixpanel_export.emulator import EmulatorProcess
-from tests.emulator.api import Api
-
-Run = Callable[..., Api]
+from tests.emulator.api import Api, Run
 
 
 @pytest.fixture(scope="session")

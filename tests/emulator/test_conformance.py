@@ -22,8 +22,7 @@ import pytest
 
 from mixpanel_export.emulator import _facts
 from mixpanel_export.emulator._rules import RULES
-from tests.emulator.api import Api, basic, event, events, now_ms
-from tests.emulator.conftest import Run
+from tests.emulator.api import Api, Run, basic, event, events, now_ms
 
 ORIGINAL = ("--identity", "original")
 CLOSED = ("--token", "T", "--service-account", "svc:pw", "--project-id", "7", "--api-secret", "S")
@@ -146,6 +145,13 @@ TRANSPORT = [
         "c14-single",
         lambda api: api.form("/import", as_form(event()), authorization=basic("T")),
         200, {"error": None, "status": 1}, imported=1,
+    ),
+    Case(
+        "c14-bad",
+        lambda api: api.form(
+            "/import", {"data": "{", "verbose": "1"}, authorization=basic("T")
+        ),
+        200, {"error": "bad data", "status": 0},
     ),
     Case("c15-json", lambda api: api.form("/track", as_form(TRACKED)), 200, {"status": 1}, 1),
     Case(

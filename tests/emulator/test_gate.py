@@ -7,8 +7,7 @@ from __future__ import annotations
 import pytest
 
 from mixpanel_export.emulator._gate import ACCESS_COOKIE, Gate, hostname
-from tests.emulator.api import Api, events
-from tests.emulator.conftest import Run
+from tests.emulator.api import Api, Run, events
 
 OWN = ("/_emulator/reset", "/_emulator/faults")
 

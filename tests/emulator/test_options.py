@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from mixpanel_export.emulator import EmulatorOptions
 from mixpanel_export.emulator._command import emulator
-from tests.emulator.api import event
-from tests.emulator.conftest import Run
+from tests.emulator.api import Run, event
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from mixpanel_export.emulator._profiles import InapplicableError, apply
-from tests.emulator.api import Api, event
-from tests.emulator.conftest import Run
+from tests.emulator.api import Api, Run, event
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import pytest
 
 from mixpanel_export.emulator import EmulatorProcess
 from mixpanel_export.emulator._store import Store
-from tests.emulator.api import Api, events
-from tests.emulator.conftest import Run
+from tests.emulator.api import Api, Run, events
 
 
 def rows(*keys: int) -> list[tuple[int, bytes]]:
