@@ -83,6 +83,7 @@ _RESERVED: Final = frozenset(
         "mp_original_event_name",
         "mp_original_distinct_id",
         "$source",
+        "$partner_id",
         "$duration_s",
         "$event_count",
         "$origin_start",
@@ -193,7 +194,7 @@ class _Plan(NamedTuple):
     aliases: tuple[str, ...]  # those of them that are sent beside the distinct_id
     honoured: bool  # whether time, ip or $insert_id is among them
     pairs: tuple[tuple[Any, str], ...]  # (field, name of the property)
-    displaced: tuple[str, ...]  # super properties for which there is no room
+    rivals: tuple[str, ...] | None  # what gives way if all of it might be too much for an event
 
 
 class _Heed(IntEnum):
@@ -216,7 +217,16 @@ class Translator:
         select: The door's own default for `select`.
     """
 
-    __slots__ = ("_base", "_loggers", "_plans", "_select", "_transform", "_wanted", "_within")
+    __slots__ = (
+        "_base",
+        "_event_plans",
+        "_loggers",
+        "_plans",
+        "_select",
+        "_transform",
+        "_wanted",
+        "_within",
+    )
 
     def __init__(self, settings: Settings, *, select: str = "all") -> None:
         chosen = settings.select if settings.select is not None else select
@@ -225,6 +235,7 @@ class Translator:
         self._within = settings.loggers
         self._transform = settings.transform
         self._plans: dict[tuple[object, ...], _Plan] = {}
+        self._event_plans: dict[tuple[object, ...], _Plan] = {}
         self._loggers: dict[str, _Heed] = {}
         # What stands in every event, already in the form in which it is sent.
         self._base: dict[str, Any] = {
@@ -235,8 +246,7 @@ class Translator:
             "mp_lib": "mixpanel-export",
         }
         names = settings.super_properties
-        _fill(self._base, names, self._plan(tuple(names)).pairs)
-        self._plans.clear()
+        _fill(self._base, names, _make_plan(tuple(names)).pairs[: MAX_PROPERTIES - _FIXED])
 
     def translate(self, record: Record) -> Event | None:
         """
@@ -294,7 +304,11 @@ class Translator:
         given = {"time": event.time, "$insert_id": event.insert_id, "ip": event.ip}
         if given := {name: value for name, value in given.items() if value is not None}:
             fields = {**fields, **given}
-        plan = self._plan(tuple(fields))
+        names = tuple(fields)
+        try:
+            plan = self._event_plans[names]
+        except KeyError:
+            plan = self._new_plan(self._event_plans, names, stamped=False)
         owner = event.distinct_id
         properties = self._base.copy()
         properties["time"] = int(now * 1000)
@@ -342,42 +356,14 @@ class Translator:
         try:
             return self._plans[names]
         except KeyError:
-            plan = self._make_plan(names)
-            _remember(self._plans, names, plan)
-            return plan
+            return self._new_plan(self._plans, names, stamped=True)
 
-    def _make_plan(self, names: tuple[object, ...]) -> _Plan:
-        own = False
-        pairs: dict[str, object] = {}
-        for key in names:
-            name = key if isinstance(key, str) else text_of(key)
-            if name in MARKS or name in _STAMPS or name.startswith(_STAMP_PREFIXES):
-                continue
-            own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
-            if name not in _HONOURED and name not in IDENTITY:
-                pairs.setdefault(cut(name + "_" if name in _RESERVED else name), key)
-        identity = tuple(name for name in IDENTITY if name in names)
-        aliases = tuple(name for name in identity if name != "distinct_id")
-        honoured = [name for name in names if name in _HONOURED and name != "distinct_id"]
-        # An unusable time or address takes a place as an ordinary property.
-        room = MAX_PROPERTIES - _FIXED - len(aliases) - len(honoured)
-        chosen = tuple((key, name) for name, key in list(pairs.items())[:room])
-        extra = list(self._base)[_FIXED:]
-        return _Plan(
-            selected={
-                "all": True,
-                "structured": own or bool(identity),
-                "identified": bool(identity),
-                "entry": bool(identity),
-                "marked": False,
-            }[self._wanted],
-            mark=next((mark for mark in MARKS if mark in names), None),
-            identity=identity,
-            aliases=aliases,
-            honoured=bool(honoured),
-            pairs=chosen,
-            displaced=tuple(extra[max(0, room - len(chosen)) :]),
-        )
+    def _new_plan(
+        self, plans: dict[tuple[object, ...], _Plan], names: tuple[object, ...], *, stamped: bool
+    ) -> _Plan:
+        plan = _make_plan(names, tuple(self._base), stamped=stamped, wanted=self._wanted)
+        _remember(plans, names, plan)
+        return plan
 
     def _with_bound(self, record: Record, plan: _Plan) -> tuple[Mapping[Any, Any], _Plan]:
         """Add what is bound to the record's own fields; one identity, not a mix of two."""
@@ -408,6 +394,81 @@ class Translator:
             insert_id=head["$insert_id"],
             ip=head["ip"],
         )
+
+
+def _make_plan(
+    names: tuple[object, ...],
+    base: tuple[str, ...] = (),
+    *,
+    stamped: bool = False,
+    wanted: str = "all",
+) -> _Plan:
+    """
+    Work out what to do with fields of these names.
+
+    Args:
+        names: The names, in their order.
+
+        base: The properties that every event has beside them.
+
+        stamped: Whether libraries may have put stamps among them, as they do on log records.
+
+        wanted: What is selected.
+    """
+    own = False
+    pairs: dict[str, object] = {}
+    for key in names:
+        name = key if isinstance(key, str) else text_of(key)
+        if name in MARKS or (stamped and _is_stamp(name)):
+            continue
+        own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
+        if name not in _HONOURED and name not in IDENTITY:
+            pairs.setdefault(cut(name + "_" if name in _RESERVED else name), key)
+    identity = tuple(name for name in IDENTITY if name in names)
+    return _Plan(
+        selected={
+            "all": True,
+            "structured": own or bool(identity),
+            "identified": bool(identity),
+            "entry": bool(identity),
+            "marked": False,
+        }[wanted],
+        mark=next((mark for mark in MARKS if mark in names), None),
+        identity=identity,
+        aliases=tuple(name for name in identity if name != "distinct_id"),
+        honoured=any(name in _HONOURED and name != "distinct_id" for name in names),
+        pairs=tuple((key, name) for name, key in pairs.items()),
+        rivals=base[_FIXED:] if len(base) + len(names) > MAX_PROPERTIES else None,
+    )
+
+
+def _is_stamp(name: str) -> bool:
+    return name in _STAMPS or name.startswith(_STAMP_PREFIXES)
+
+
+def _squeeze(
+    properties: dict[str, Any], plan: _Plan, rivals: tuple[str, ...]
+) -> tuple[tuple[Any, str], ...]:
+    """
+    Make room: the event's own first properties survive, those that every event carries give way.
+
+    Args:
+        properties: What the event has so far.
+
+        plan: What is to come.
+
+        rivals: Those of *properties* that give way.
+
+    Returns:
+        The pairs for which there is room.
+    """
+    room = MAX_PROPERTIES - (len(properties) - len(rivals)) - len(plan.aliases)
+    pairs = plan.pairs[:room]
+    names = {name for _, name in pairs}
+    others = [name for name in rivals if name not in names]
+    for name in others[room - len(pairs) :]:
+        del properties[name]
+    return pairs
 
 
 def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
@@ -456,9 +517,8 @@ def _line(  # noqa: PLR0913, PLR0917 -- the one place where everything comes tog
         _honour(properties, fields, now)
     if properties["$insert_id"] is None:
         properties["$insert_id"] = insert_id()
-    for displaced in plan.displaced:
-        del properties[displaced]
-    _fill(properties, fields, plan.pairs)
+    pairs = plan.pairs if plan.rivals is None else _squeeze(properties, plan, plan.rivals)
+    _fill(properties, fields, pairs)
     if plan.aliases and properties["distinct_id"]:
         # Mixpanel goes by these, too: of nobody's event they would make somebody's.
         aliases = ((alias, _as_id(fields[alias])) for alias in plan.aliases)

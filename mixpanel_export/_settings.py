@@ -177,7 +177,8 @@ def _transport(value: object) -> object:
 def _shown(each: dataclasses.Field[Any], value: object) -> str:
     """Write out a wrong value, unless it is a secret or an address that may hold one."""
     text = repr(value)
-    return "a secret" if each.metadata["secret"] or ("@" in text and "//" in text) else text
+    hidden = each.metadata["secret"] or (each.name == "base_url" and "@" in text)
+    return "a secret" if hidden else text
 
 
 #: Which records are events; see `Settings.select`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,6 +15,22 @@ from mixpanel_export._wire import Request, Response
 if TYPE_CHECKING:
     from mixpanel_export._clock import Deadline
     from mixpanel_export._settings import Settings
+
+# What httpx and the standard library import when the first request is made. A fork in the middle of
+# that, on a delivery thread, leaves the child with a lock that nobody will ever release (seen on
+# CPython 3.11), and at exit it is too late for imports.
+_LATE: Final = (
+    "certifi",
+    "encodings.idna",
+    "h11",
+    "httpcore",
+    "importlib.resources.abc",
+    "stringprep",
+)
+for _name in _LATE:
+    # Another release of httpx, or of Python, may do without.
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_name)
 
 # Mixpanel's longest answer has a row for each of 2,000 events. Something on the way that sends more
 # than this is not Mixpanel, and must not fill our memory.

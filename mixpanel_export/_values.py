@@ -62,7 +62,11 @@ def text_of(value: object) -> str:
     try:
         return cut(str(value))
     except Exception:  # noqa: BLE001 -- somebody else's __str__ may raise anything
-        return cut(f"<{type(value).__name__}>")
+        return _type_of(value)
+
+
+def _type_of(value: object) -> str:
+    return cut(f"<{type(value).__name__}>")
 
 
 def clean(value: object) -> JsonValue:
@@ -81,17 +85,19 @@ def clean(value: object) -> JsonValue:
                 break
         else:
             return value.copy()
-    try:
-        converted = _convert(value, MAX_DEPTH, [_MAX_NODES])
-        if isinstance(converted, (list, dict)):
-            return _fit(converted)
-    except Exception:  # noqa: BLE001 -- iterating somebody else's object may raise anything
-        return text_of(value)
-    return converted
+    converted = _convert(value, MAX_DEPTH, [_MAX_NODES])
+    return _fit(converted) if isinstance(converted, (list, dict)) else converted
 
 
 def _convert(value: object, depth: int, left: list[int]) -> JsonValue:
     """Convert one value; *left* holds the number of values that may still be looked at."""
+    try:
+        return _convert_known(value, depth, left)
+    except Exception:  # noqa: BLE001 -- somebody else's object may raise anything
+        return _type_of(value)
+
+
+def _convert_known(value: object, depth: int, left: list[int]) -> JsonValue:
     kind = type(value)
     if kind is str:
         text = cast("str", value)
@@ -124,7 +130,7 @@ def _is_nested(value: object) -> bool:
 def _nested(value: object, depth: int, left: list[int]) -> JsonValue:
     if depth <= 0:
         # Not its text: that of a small value that holds itself twice, 40 times over, has no end.
-        return f"<{type(value).__name__}>"
+        return _type_of(value)
     if _is_dataclass(value):
         names = [each.name for each in dataclasses.fields(cast("Any", value))]
         value = {name: getattr(value, name, None) for name in names}
@@ -186,15 +192,16 @@ def _real(value: Decimal | float) -> JsonValue:
 
 
 def _moment(value: date | time | timedelta) -> JsonValue:
+    # The methods of these classes, since a subclass may give back anything at all.
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return timedelta.total_seconds(value)
     if isinstance(value, datetime):
         if value.utcoffset() is not None:
-            value = value.astimezone(timezone.utc)
+            value = datetime.astimezone(value, timezone.utc)
         # Mixpanel's format for dates has neither fraction nor offset and means UTC. -- Mixpanel
         # docs, Property Reference, Data Types (read 2026-08-21).
-        return value.replace(tzinfo=None).isoformat(timespec="seconds")
-    return value.isoformat()
+        return datetime.isoformat(datetime.replace(value, tzinfo=None), timespec="seconds")
+    return date.isoformat(value) if isinstance(value, date) else time.isoformat(value)
 
 
 def _nothing(_value: object) -> JsonValue:

@@ -179,7 +179,11 @@ def test_a_new_thread_starts_with_nothing() -> None:
     bind(distinct_id="u-1")
     seen: list[object] = []
 
-    thread = Thread(target=lambda: (seen.append(dict(current())), bind(distinct_id="u-2")))
+    def work() -> None:
+        seen.append(dict(current()))
+        bind(distinct_id="u-2")
+
+    thread = Thread(target=work)
     thread.start()
     thread.join()
 

@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# Three requests in Apache's combined format, two of them the same, among lines that are none: noise,
-# an empty one, a request without a request line, a month that does not exist.
+# Three requests in Apache's combined format, two of them the same, among lines that are none:
+# noise, nothing, a client that asked for nothing, a month that does not exist.
 ACCESS_LOG = """\
 203.0.113.9 - - [17/May/2015:10:05:03 +0200] "GET /tea?session=secret HTTP/1.1" 200 2326 \
 "http://example.com/start?q=tea" "Mozilla/5.0 (X11; \\"Linux\\")"

@@ -83,5 +83,5 @@ def test_every_number_has_its_source() -> None:
 
     assert len(constants) >= 12
     assert [
-        each for each in constants if not re.search(r"\(read\s.*\d{4}|RFC \d+", each, re.S)
+        each for each in constants if not re.search(r"\(read\s.*\d{4}|RFC \d+", each, re.DOTALL)
     ] == []

@@ -5,6 +5,8 @@ What carries requests, over real sockets.
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,6 +55,35 @@ def test_a_request_arrives_and_its_answer_comes_back(transport: HttpxTransport) 
     assert body == b"[1]"
     assert (response.status, response.body) == (429, b"wait")
     assert response.headers["retry-after"] == "7"
+
+
+def test_nothing_is_imported_while_requests_are_made() -> None:
+    """
+    A fork in the middle of an import would leave the child with a lock that is never released.
+    """
+    program = """
+import sys
+from mixpanel_export._clock import SYSTEM_CLOCK, Deadline
+from mixpanel_export._settings import Settings
+from mixpanel_export._transport import HttpxTransport
+from mixpanel_export._wire import Request
+
+transport = HttpxTransport(Settings(token="t"))
+before = set(sys.modules)
+transport.send(Request(url=sys.argv[1], body=b"[]", headers={}), Deadline(SYSTEM_CLOCK, 5.0))
+transport.close()
+print(*sorted(set(sys.modules) - before))
+"""
+    with raw_server() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", program, server.url],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60.0,
+        )
+
+    assert done.stdout.strip() == ""
 
 
 def test_a_connection_is_used_again(transport: HttpxTransport) -> None:

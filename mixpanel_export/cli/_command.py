@@ -46,6 +46,9 @@ def command() -> None:
 
     \b
         mixpanel-export emulator
+
+    \b
+        # in another terminal
         export MIXPANEL_TOKEN=anything MIXPANEL_BASE_URL=http://127.0.0.1:8787
         python your_application.py
     """  # noqa: D301 -- click's sign for "leave these lines as they are"

@@ -69,10 +69,16 @@ class Application:
         self._faults = FaultList()
         self.stopping = asyncio.Event()
         self._site = Site()
-        self._routes: ASGIApp = Starlette(
+        self._routes = self._route()
+
+    def _route(self) -> ASGIApp:
+        # Live: mixpanel/mixpanel-js sends to "track/", "engage/" and "groups/" by default, other
+        # libraries to the same without a slash.
+        for_clients = [path + end for path in ENDPOINTS[1:] for end in ("", "/")]
+        routes = Starlette(
             routes=[
                 Route("/import", self._ingest, methods=["POST"]),
-                *(Route(path, self._ingest, methods=["GET", "POST"]) for path in ENDPOINTS[1:]),
+                *(Route(path, self._ingest, methods=["GET", "POST"]) for path in for_clients),
                 Route(f"{OWN_PREFIX}/events", self._events),
                 Route(f"{OWN_PREFIX}/profiles", self._profiles),
                 Route(f"{OWN_PREFIX}/stats", self._stats),
@@ -85,6 +91,9 @@ class Application:
             ],
             exception_handlers={HTTPException: self._no_route},
         )
+        # Mixpanel does not redirect, and a client that follows one may lose its body.
+        routes.router.redirect_slashes = False
+        return routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._routes
@@ -127,7 +136,7 @@ class Application:
     async def _receive(self, request: Request) -> Arrival:
         headers = request.headers
         return Arrival(
-            path=request.url.path,
+            path=request.url.path.rstrip("/"),
             query=request.query_params,
             body=await _read(request, self._limit + _GZIP_OVERHEAD),
             content_type=headers.get("content-type", "").partition(";")[0].strip().lower(),

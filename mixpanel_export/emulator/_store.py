@@ -50,7 +50,7 @@ class Store:
     Events have consecutive numbers from 1 in the order of their arrival, so the last number is
     also the count of all that were imported. Of those only the newest *max_stored* are kept. What
     grows without a bound is ``keys``: 64 bits for each different event, with their place in a
-    B-tree about 30 bytes.
+    B-tree 25 bytes (measured with two million).
 
     Not thread-safe: everything happens on the thread of the event loop.
 

@@ -106,6 +106,8 @@ def in_base64(content: object) -> str:
 
 TRANSPORT = [
     Case("c4", lambda api: api.send("/imports"), 404, {"code": 404}),
+    Case("c4-slash", lambda api: api.imports([event()], query="/"), 404, {"code": 404}),
+    Case("c1-slash", lambda api: api.send("/track/", json.dumps(TRACKED)), 200, TEXT_1, 1),
     Case("c5", lambda api: api.send("/import", method="GET"), 405, {"code": 405}),
     Case(
         "c6",
