@@ -462,7 +462,7 @@ def _squeeze(
     Returns:
         The pairs for which there is room.
     """
-    room = MAX_PROPERTIES - (len(properties) - len(rivals)) - len(plan.aliases)
+    room = MAX_PROPERTIES - (len(properties) - len(rivals))
     pairs = plan.pairs[:room]
     names = {name for _, name in pairs}
     others = [name for name in rivals if name not in names]
@@ -517,12 +517,12 @@ def _line(  # noqa: PLR0913, PLR0917 -- the one place where everything comes tog
         _honour(properties, fields, now)
     if properties["$insert_id"] is None:
         properties["$insert_id"] = insert_id()
-    pairs = plan.pairs if plan.rivals is None else _squeeze(properties, plan, plan.rivals)
-    _fill(properties, fields, pairs)
     if plan.aliases and properties["distinct_id"]:
         # Mixpanel goes by these, too: of nobody's event they would make somebody's.
         aliases = ((alias, _as_id(fields[alias])) for alias in plan.aliases)
         properties.update((alias, value) for alias, value in aliases if value)
+    pairs = plan.pairs if plan.rivals is None else _squeeze(properties, plan, plan.rivals)
+    _fill(properties, fields, pairs)
     if len(name) > SURELY_SHORT:
         name = cut(name)
     try:

@@ -198,5 +198,12 @@ def _index(row: dict[str, Any], lines: list[bytes]) -> int | None:
     name = row.get("insert_id") or row.get("$insert_id")
     if not isinstance(name, str):
         return None
-    wanted = b'"$insert_id":' + orjson.dumps(name)
-    return next((index for index, line in enumerate(lines) if wanted in line), None)
+    wanted = orjson.dumps(name)
+    return next(
+        (
+            index
+            for index, line in enumerate(lines)
+            if wanted in line and orjson.loads(line)["properties"].get("$insert_id") == name
+        ),
+        None,
+    )

@@ -197,7 +197,10 @@ def _moment(value: date | time | timedelta) -> JsonValue:
         return timedelta.total_seconds(value)
     if isinstance(value, datetime):
         if value.utcoffset() is not None:
-            value = datetime.astimezone(value, timezone.utc)
+            try:
+                value = datetime.astimezone(value, timezone.utc)
+            except OverflowError:  # the first or last day that there is, elsewhere
+                return text_of(value)
         # Mixpanel's format for dates has neither fraction nor offset and means UTC. -- Mixpanel
         # docs, Property Reference, Data Types (read 2026-08-21).
         return datetime.isoformat(datetime.replace(value, tzinfo=None), timespec="seconds")

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from mixpanel_export._exceptions import SettingsError
 
@@ -66,5 +67,6 @@ def encode(batch: Batch, settings: Settings) -> Request:
     }
     if batch.gzip:
         headers["Content-Encoding"] = "gzip"
-    parameters = "&".join(f"{name}={value}" for name, value in query.items())
-    return Request(url=f"{settings.host}/import?{parameters}", body=batch.body, headers=headers)
+    return Request(
+        url=f"{settings.host}/import?{urlencode(query)}", body=batch.body, headers=headers
+    )

@@ -115,13 +115,6 @@ def by_hand(**fields: Any) -> Event:  # noqa: ANN401 -- also what type checkers 
     return Event("Order Placed", **fields)
 
 
-def naive(*parts: int) -> datetime:
-    """
-    Make a moment without a zone.
-    """
-    return datetime(*parts)  # noqa: DTZ001 -- on purpose
-
-
 def unchanged(event: Event) -> Event:
     """
     Transform nothing.
@@ -712,8 +705,8 @@ TWO_HOURS_EAST = timezone(timedelta(hours=2))
     [
         (datetime(2023, 11, 14, 12, 0, tzinfo=timezone.utc), 1_699_963_200_000),
         (datetime(2023, 11, 14, 14, 0, tzinfo=TWO_HOURS_EAST), 1_699_963_200_000),
-        (naive(2023, 11, 14, 12, 0), 1_699_963_200_000),
-        (naive(2023, 11, 14, 12, 0, 0, 123_456), 1_699_963_200_123),
+        (datetime.fromisoformat("2023-11-14T12:00:00"), 1_699_963_200_000),
+        (datetime.fromisoformat("2023-11-14T12:00:00.123456"), 1_699_963_200_123),
         (1_699_963_200, 1_699_963_200_000),
         (1_699_963_200.25, 1_699_963_200_250),
         (1_699_963_200_123, 1_699_963_200_123),
@@ -722,7 +715,7 @@ TWO_HOURS_EAST = timezone(timedelta(hours=2))
         (NOW_MS + MAX_AHEAD_MS, NOW_MS + MAX_AHEAD_MS),
         (MIN_TIME_MS // 1_000, MIN_TIME_MS),
         (MIN_TIME_MS, MIN_TIME_MS),
-        (naive(1971, 1, 1), MIN_TIME_MS),
+        (datetime.fromisoformat("1971-01-01T00:00:00"), MIN_TIME_MS),
     ],
 )
 def test_a_time_is_honoured(time: object, sent: int) -> None:
@@ -755,7 +748,7 @@ def test_a_time_is_honoured(time: object, sent: int) -> None:
         NOW + 3_601,
         NOW_MS + MAX_AHEAD_MS + 1,
         MIN_TIME_MS // 1_000 - 1,
-        naive(1970, 12, 31, 23, 59, 59),
+        datetime.fromisoformat("1970-12-31T23:59:59"),
         datetime(2023, 11, 14, 23, 13, 21, tzinfo=timezone.utc),
         datetime.min.replace(tzinfo=TWO_HOURS_EAST),
         datetime.max.replace(tzinfo=timezone(-timedelta(hours=2))),
@@ -807,8 +800,20 @@ def test_a_valid_insert_id_is_kept(given_id: object) -> None:
 
 @pytest.mark.parametrize(
     "given_id",
-    ["", "order_17", "a b", "x" * 37, "é", "a\n", HALF, "x\0", 1.5, b"raw", "NULL", "None"]
-    + sorted(FORBIDDEN_IDS),
+    [
+        "",
+        "order_17",
+        "a b",
+        "x" * 37,
+        "é",
+        "a\n",
+        HALF,
+        "x\0",
+        1.5,
+        b"raw",
+        "NULL",
+        *sorted(FORBIDDEN_IDS),
+    ],
 )
 def test_an_invalid_insert_id_is_hashed(given_id: object) -> None:
     """
@@ -1197,7 +1202,7 @@ def test_an_event_says_everything() -> None:
         "Order Placed",
         distinct_id="u-1",
         properties={"total": 31.5},
-        time=naive(2023, 11, 14, 12, 0),
+        time=datetime.fromisoformat("2023-11-14T12:00:00"),
         insert_id="order-17",
         ip="203.0.113.7",
     )
@@ -1306,9 +1311,11 @@ class Broken:
 
 
 # Long ones are made of few, since each character costs a draw.
+characters = st.text(st.characters(), max_size=4)
 texts = st.one_of(
-    st.text(st.characters(), max_size=9),
-    st.text(st.characters(), min_size=1, max_size=3).map(lambda text: text * 99),
+    characters,
+    st.sampled_from(["Order Placed", "  ", "x" * 255, "é" * 128, "a" + "😀" * 70, "\0" * 63]),
+    characters.map(lambda text: text * 99),
 )
 ids = st.one_of(
     texts,
@@ -1341,11 +1348,11 @@ leaves = st.one_of(
 values = st.recursive(
     leaves,
     lambda inner: (
-        st.lists(inner, max_size=5)
-        | st.dictionaries(texts, inner, max_size=5)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(texts, inner, max_size=3)
         | inner.map(lambda each: [each] * 300)
     ),
-    max_leaves=8,
+    max_leaves=5,
 )
 special = st.fixed_dictionaries(
     {},
@@ -1379,7 +1386,7 @@ def mappings(draw: st.DrawFn) -> dict[Any, Any]:
     """
     parts: list[dict[Any, Any]] = [
         draw(special),
-        draw(st.dictionaries(plain_names, values, max_size=6)),
+        draw(st.dictionaries(plain_names, values, max_size=4)),
         draw(crowds),
         draw(marks),
     ]
@@ -1394,7 +1401,7 @@ records = st.builds(
     time=st.floats(NOW - 1e9, NOW),
     fields=mappings(),
     logger=loggers,
-    bound=st.just({}) | st.dictionaries(texts, values, max_size=4) | special,
+    bound=st.just({}) | st.dictionaries(texts, values, max_size=2) | special,
 )
 events = st.builds(
     Event,
@@ -1411,7 +1418,7 @@ doors = st.fixed_dictionaries(
         "select": st.sampled_from(["marked", "identified", "structured", "all"]),
         "loggers": st.sampled_from([["shop"], ["django"]]),
         "transform": st.just(unchanged),
-        "super_properties": st.dictionaries(texts, values, max_size=4) | crowds,
+        "super_properties": st.dictionaries(texts, values, max_size=2) | crowds,
     },
 )
 
@@ -1525,7 +1532,7 @@ def test_translating_and_sealing_is_sealing(record: Record, door: dict[str, Any]
         assert orjson.loads(again) == orjson.loads(line)
 
 
-@steadily
+@settings(steadily, max_examples=50)
 @given(records)
 def test_the_same_record_gives_the_same_bytes(record: Record) -> None:
     """

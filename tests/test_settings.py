@@ -311,8 +311,10 @@ def test_a_default_cannot_be_switched_off(name: str) -> None:
         ),
         (
             {"select": "some"},
-            "select must be 'marked', 'identified', 'structured', 'entry' or 'all', or a callable"
-            " that takes a Record, not 'some'",
+            (
+                "select must be 'marked', 'identified', 'structured', 'entry' or 'all', or a"
+                " callable that takes a Record, not 'some'"
+            ),
         ),
         ({"token": ""}, "token must be a text that is not empty, not a secret"),
         ({"project_id": " "}, "project_id must be a text that is not empty, not ' '"),

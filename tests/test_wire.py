@@ -21,10 +21,7 @@ BATCH = Batch.of([b'{"event":"a"}', b'{"event":"b"}'])
 ACCOUNT = {"service_account": "robot", "service_secret": SECRET, "project_id": "4711"}
 
 
-def encoded(
-    batch: Batch = BATCH,
-    **fields: Any,  # noqa: ANN401 -- any setting
-) -> Request:
+def encoded(fields: dict[str, Any] | None = None, batch: Batch = BATCH) -> Request:
     """
     Encode a batch; with a token, if no other settings are given.
     """
@@ -52,7 +49,7 @@ def test_events_go_to_import(fields: dict[str, str], address: str) -> None:
     """
     Events are posted to ``/import`` at the region's host, or below the address that is set.
     """
-    request = encoded(token=SECRET, **fields)
+    request = encoded({"token": SECRET, **fields})
 
     assert request.method == "POST"
     assert request.url.partition("?")[0] == address
@@ -69,14 +66,14 @@ def test_a_lenient_answer_is_still_a_readable_one() -> None:
     """
     Without validation Mixpanel is asked for an answer in JSON.
     """
-    assert query_of(encoded(token=SECRET, strict=False)) == {"verbose": ["1"]}
+    assert query_of(encoded({"token": SECRET, "strict": False})) == {"verbose": ["1"]}
 
 
 def test_a_project_is_named_to_a_service_account() -> None:
     """
     A service account works for several projects, so that the project stands in the address.
     """
-    assert query_of(encoded(**ACCOUNT)) == {"strict": ["1"], "project_id": ["4711"]}
+    assert query_of(encoded(ACCOUNT)) == {"strict": ["1"], "project_id": ["4711"]}
 
 
 @pytest.mark.parametrize("name", ["token", "api_secret"])
@@ -84,7 +81,7 @@ def test_a_project_is_not_named_otherwise(name: str) -> None:
     """
     A token or a secret belongs to one project, and Mixpanel refuses to be told which.
     """
-    request = encoded(**{name: SECRET, "project_id": "4711"})
+    request = encoded({name: SECRET, "project_id": "4711"})
 
     assert "project_id" not in query_of(request)
 
@@ -94,7 +91,7 @@ def test_a_project_cannot_change_the_address(project: str) -> None:
     """
     Whatever is set as the project arrives as the one parameter that it is.
     """
-    request = encoded(**{**ACCOUNT, "project_id": project})
+    request = encoded({**ACCOUNT, "project_id": project})
 
     assert query_of(request) == {"strict": ["1"], "project_id": [project]}
     assert request.url.isascii()
@@ -116,7 +113,7 @@ def test_who_sends_is_said_by_basic_authentication(fields: dict[str, str], user:
     """
     Token and secret are users without a password, a service account has one.
     """
-    scheme, _, credentials = encoded(**fields).headers["Authorization"].partition(" ")
+    scheme, _, credentials = encoded(fields).headers["Authorization"].partition(" ")
 
     assert scheme == "Basic"
     assert b64decode(credentials, validate=True).decode() == user
@@ -142,7 +139,7 @@ def test_compression_is_said_if_there_is_one(gzip: bool, encoding: str | None) -
     batch = Batch.of([b"{}"], gzip=gzip)
 
     for setting in (True, False):
-        request = encoded(batch, token=SECRET, gzip=setting)
+        request = encoded({"token": SECRET, "gzip": setting}, batch)
 
         assert request.headers.get("Content-Encoding") == encoding
 
@@ -159,7 +156,7 @@ def test_a_request_does_not_show_its_credentials(fields: dict[str, str]) -> None
     """
     Neither a request's text nor its address says who sends it.
     """
-    request = encoded(**fields)
+    request = encoded(fields)
     hidden = b64encode(SECRET.encode()).decode().rstrip("=")[:-1]
 
     shown = f"{request} {request!r} {request.url} {[request]}"
@@ -178,7 +175,7 @@ def test_without_credentials_there_is_no_request(fields: dict[str, Any]) -> None
     Settings without credentials are refused with what is missing, and without what is there.
     """
     with pytest.raises(SettingsError, match="set token, or service_account") as caught:
-        encoded(**fields)
+        encoded(fields)
 
     assert SECRET not in str(caught.value)
 

@@ -70,7 +70,7 @@ def run(
         [sys.executable, "-W", warnings, "-c", text],
         capture_output=True,
         text=True,
-        timeout=60.0,
+        timeout=600.0,
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -193,9 +193,7 @@ def test_the_first_event_may_come_at_exit(server: RawServer) -> None:
 
 @needs_fork
 @pytest.mark.parametrize("flush", ["", "handler.flush()"])
-def test_forked_children_deliver_their_own_and_nothing_else(
-    server: RawServer, flush: str
-) -> None:
+def test_forked_children_deliver_their_own_and_nothing_else(server: RawServer, flush: str) -> None:
     """
     After `os.fork` the child has none of the parent's events and all of its own; nobody sends twice.
     """
@@ -396,11 +394,13 @@ def test_nothing_starts_before_the_first_event(server: RawServer) -> None:
     assert server.accepted == 0
 
 
-def test_a_thousand_pipelines_leave_nothing_behind(server: RawServer) -> None:
+@pytest.mark.parametrize("cycles", [40, pytest.param(1_000, marks=pytest.mark.long)])
+def test_many_pipelines_leave_nothing_behind(server: RawServer, cycles: int) -> None:
     """
-    Over 1,000 cycles of making, using and closing, threads and descriptors stay what they were.
+    Over many cycles of making, using and closing, threads and descriptors stay what they were.
     """
-    program = """
+    program = f"""
+    CYCLES = {cycles}
     from mixpanel_export import Event, Pipeline, Settings
     settings = Settings(token="t", base_url=handler._door.settings.base_url, flush_interval=0.0)
     def cycle():
@@ -410,11 +410,11 @@ def test_a_thousand_pipelines_leave_nothing_behind(server: RawServer) -> None:
     def count():
         return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
     import gc
-    for _ in range(20):
+    for _ in range(10):
         cycle()
     if os.path.exists("/proc/self/task"):
         gc.collect(); time.sleep(0.2); before = count()
-        for _ in range(200):
+        for _ in range(CYCLES):
             cycle()
         gc.collect(); time.sleep(0.2); after = count()
         assert after[0] <= before[0] + 1 and after[1] <= before[1] + 4, (before, after)
@@ -422,7 +422,7 @@ def test_a_thousand_pipelines_leave_nothing_behind(server: RawServer) -> None:
 
     run(server, program)
 
-    assert len(server.events) == 220
+    assert len(server.events) == cycles + 10
 
 
 def test_a_thread_that_emits_during_the_exit_breaks_nothing(server: RawServer) -> None:
@@ -443,5 +443,3 @@ def test_a_thread_that_emits_during_the_exit_breaks_nothing(server: RawServer) -
 
     assert all_of(200, "parent") <= arrived(server)
     assert "Traceback" not in done.stderr
-
-

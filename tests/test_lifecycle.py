@@ -1,0 +1,143 @@
+"""
+The coordinator of exits and forks. Real processes are in tests/lifecycle.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mixpanel_export import _lifecycle
+from mixpanel_export._clock import Deadline
+from mixpanel_export.testing import FakeClock
+
+
+class Lodger:
+    """Stands in for a pipeline and notes what it is told."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.told: list[str] = []
+
+    def start_exit(self) -> Deadline:
+        self.told.append("start")
+        return Deadline(self.clock, self.seconds)
+
+    def finish_exit(self, deadline: Deadline) -> None:
+        self.told.append(f"finish {deadline.left():g}")
+        self.clock.advance(1.0)
+
+    def forked(self) -> object:
+        self.told.append("forked")
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """
+    Let each test have a coordinator of its own.
+    """
+    monkeypatch.setattr(_lifecycle, "_living", type(_lifecycle._living)())
+    monkeypatch.setattr(_lifecycle, "_exit_deadline", None)
+    monkeypatch.setattr(_lifecycle, "_registered_in", None)
+    return
+
+
+def test_all_make_haste_before_any_is_waited_for() -> None:
+    """
+    Pipelines drain side by side: the time of one counts for all.
+    """
+    clock = FakeClock()
+    lodgers = [Lodger(clock, 5.0), Lodger(clock, 5.0)]
+    for lodger in lodgers:
+        _lifecycle.enroll(lodger)
+
+    _lifecycle.drain()
+
+    told = sorted(tuple(lodger.told) for lodger in lodgers)
+    assert told == [("start", "finish 4"), ("start", "finish 5")]
+
+
+def test_what_comes_later_has_what_remains() -> None:
+    """
+    The first drain sets the deadline of the exit; a second one does not move it.
+    """
+    clock = FakeClock()
+    lodger = Lodger(clock, 5.0)
+    _lifecycle.enroll(lodger)
+    before = _lifecycle.exit_deadline()
+
+    _lifecycle.drain()
+    _lifecycle.drain()
+
+    deadline = _lifecycle.exit_deadline()
+    assert before is None
+    assert deadline is not None
+    assert deadline.at == 5.0
+
+
+def test_without_pipelines_nothing_happens() -> None:
+    """
+    A process that never used one has no deadline.
+    """
+    _lifecycle.drain()
+
+    assert _lifecycle.exit_deadline() is None
+
+
+def test_a_pipeline_that_is_gone_is_not_kept() -> None:
+    """
+    Being enrolled does not keep anything alive.
+    """
+    clock = FakeClock()
+    _lifecycle.enroll(Lodger(clock, 1.0))
+
+    _lifecycle.drain()
+
+    assert _lifecycle.exit_deadline() is None
+
+
+def test_a_child_is_not_exiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A process forked during the exit of its parent has a deadline of its own.
+    """
+    clock = FakeClock()
+    lodger = Lodger(clock, 5.0)
+    _lifecycle.enroll(lodger)
+    monkeypatch.setattr(_lifecycle, "_exit_deadline", Deadline(clock, 1.0))
+
+    _lifecycle._after_fork_in_child()
+
+    assert _lifecycle.exit_deadline() is None
+    assert lodger.told == ["forked"]
+
+
+def test_the_drain_is_registered_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    At the first event with `atexit`, and in a child of multiprocessing with its finalisers too.
+    """
+    registered: list[Callable[[], None]] = []
+    finalized: list[tuple[object, Callable[[], None], int]] = []
+
+    class Util:
+        @staticmethod
+        def Finalize(  # noqa: N802 -- multiprocessing's name
+            obj: object, callback: Callable[[], None], *, exitpriority: int
+        ) -> None:
+            finalized.append((obj, callback, exitpriority))
+
+    monkeypatch.setattr(_lifecycle.atexit, "register", registered.append)
+    monkeypatch.delitem(sys.modules, "multiprocessing.util", raising=False)
+
+    _lifecycle.register()
+    _lifecycle.register()
+    monkeypatch.setitem(sys.modules, "multiprocessing.util", Util)  # type: ignore[arg-type] # a stand-in
+    monkeypatch.setattr(_lifecycle.os, "getpid", lambda: -1)
+    _lifecycle.register()
+    _lifecycle.register()
+
+    assert registered == [_lifecycle.drain]
+    assert finalized == [(None, _lifecycle.drain, 10)]
