@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -53,11 +53,11 @@ def bound(properties: Mapping[str, object] | None = None, /, **more: object) -> 
 
     Takes what `bind` takes.
     """
-    before = _bound.get()
-    bind(properties, **more)
+    token = _bound.set({**_bound.get(), **(properties or {}), **more})
     try:
         yield
     finally:
-        # Not `reset(token)`: that raises where a generator is finished in another context than the
-        # one that started it, as async fixtures and frameworks do.
-        _bound.set(before)
+        # A generator may be finished in another context than the one that started it, as async
+        # fixtures and the collector do. What is bound there is none of ours to restore.
+        with suppress(ValueError):
+            _bound.reset(token)

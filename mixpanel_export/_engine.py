@@ -99,10 +99,10 @@ class Stats:
     """Found broken in a spool, and left out."""
 
     retries: int = 0
-    """Attempts that brought no verdict and were, or will be, made again."""
+    """Requests that brought no verdict and were, or will be, made again."""
 
     requests: int = 0
-    """Attempts in all."""
+    """Requests in all."""
 
     queued_bytes: int = 0
     """What `queued` takes, as it is held."""
@@ -339,7 +339,8 @@ class Engine:
             if self._flying.pop(shipment.launch, None) is None:
                 # Given up meanwhile, and counted as that: the time to close was over.
                 return
-            self._counts["requests"] += 1
+            self._counts["requests"] += attempt.requests
+            self._counts["retries"] += attempt.requests - 1
             self._counts["delivered"] += attempt.delivered
             self._counts["rejected"] += len(attempt.rejections)
             self._judge(shipment, attempt)

@@ -532,11 +532,8 @@ class Pipeline:
     def _give_up(process: _Process) -> int:
         lost = process.engine.abandon()
         if lost:
-            logger.warning(
-                "%d events were not delivered in time and are lost; a longer shutdown_timeout"
-                " helps if Mixpanel answers slowly",
-                lost,
-            )
+            reason = process.engine.health.reason or "a longer shutdown_timeout may help"
+            logger.warning("%d events were not delivered in time and are lost: %s", lost, reason)
         return lost
 
 

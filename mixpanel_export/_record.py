@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     time: float
     """When it was said, in seconds since the epoch."""
 
-    fields: Mapping[object, object]
+    fields: Mapping[Any, object]
     """The fields that the application gave, identity, marks and properties alike."""
 
     logger: str = ""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mixpanel_export._batch import Batch
     from mixpanel_export._settings import Settings
     from mixpanel_export._transport import Transport
+    from mixpanel_export._wire import Request, Response
 
 #: How many requests the search for the line that spoils a batch may take. Ours: one bad line among
 #: 2,000 is found in 22, two or three of them still fit.
@@ -83,6 +84,9 @@ class Attempt:
     again: tuple[Shipment, ...] = ()
     """What is to be tried again, when it is due."""
 
+    requests: int = 1
+    """How many requests it took: two if the first met a connection that was closed meanwhile."""
+
 
 class Sender:
     """
@@ -120,7 +124,11 @@ class Sender:
 
         Never raises: no answer is an outcome too.
         """
-        outcome = self._ask(shipment.batch, deadline)
+        outcome, requests = self._ask(shipment.batch, deadline)
+        return replace(self._decide(outcome, shipment), requests=requests)
+
+    def _decide(self, outcome: Outcome, shipment: Shipment) -> Attempt:
+        """Say what follows from *outcome*."""
         match outcome:
             case Delivered(imported, rejections):
                 return Attempt(outcome, imported, rejections)
@@ -173,22 +181,27 @@ class Sender:
         jitter = self._settings.jitter
         return jitter / 5 + self._random() * (jitter - jitter / 5)
 
-    def _ask(self, batch: Batch, deadline: Deadline) -> Outcome:
+    def _ask(self, batch: Batch, deadline: Deadline) -> tuple[Outcome, int]:
+        """Send *batch* and read the answer; say also how many requests that took."""
         request = encode(batch, self._settings)
         limit = Deadline(self._clock, deadline.clip(self._settings.timeout))
+        answer = self._send(request, limit)
+        requests = 1
+        if isinstance(answer, TransportError) and answer.stale:
+            # The server closed a connection that had been idle; nothing is wrong with it.
+            answer = self._send(request, limit)
+            requests = 2
+        if isinstance(answer, TransportError):
+            return Retryable(answer.reason, applied=answer.sent), requests
+        return read_response(answer, batch, self._clock.wall()), requests
+
+    def _send(self, request: Request, deadline: Deadline) -> Response | TransportError:
         try:
-            try:
-                response = self._transport.send(request, limit)
-            except TransportError as error:
-                if not error.stale:
-                    raise
-                # The server closed a connection that had been idle; nothing is wrong with it.
-                response = self._transport.send(request, limit)
+            return self._transport.send(request, deadline)
         except TransportError as error:
-            return Retryable(error.reason, applied=error.sent)
+            return error
         except Exception as error:  # noqa: BLE001 -- a transport is somebody else's code
-            return Retryable(f"{type(error).__name__}: {error}")
-        return read_response(response, batch, self._clock.wall())
+            return TransportError(f"{type(error).__name__}: {error}")
 
     def _later(self, outcome: Outcome, shipment: Shipment, delay: float) -> Attempt:
         due = self._clock.monotonic() + delay

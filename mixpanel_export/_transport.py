@@ -6,10 +6,12 @@ import contextlib
 import importlib
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
 from mixpanel_export._exceptions import TransportError
+from mixpanel_export._settings import is_loopback
 from mixpanel_export._wire import Request, Response
 
 if TYPE_CHECKING:
@@ -72,6 +74,10 @@ class HttpxTransport:
     def __init__(self, settings: Settings) -> None:
         self._connect_timeout = settings.connect_timeout
         self._connections = settings.connections
+        # A proxy cannot reach an emulator on this machine.
+        host = urlsplit(settings.host).hostname or ""
+        pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
+        self._mounts = {pattern: None} if is_loopback(host) else None
         self._client: httpx.Client | None = None
         # Guards the client's coming and going: two threads must not open one each, and lose one.
         self._lock = threading.Lock()
@@ -121,7 +127,9 @@ class HttpxTransport:
                 limits = httpx.Limits(
                     max_connections=None, max_keepalive_connections=self._connections
                 )
-                self._client = httpx.Client(limits=limits, follow_redirects=False)
+                self._client = httpx.Client(
+                    limits=limits, follow_redirects=False, mounts=self._mounts
+                )
             return self._client
 
 

@@ -48,7 +48,7 @@ class RawServer:
         self._replies = list(replies)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
-        self.url = "http://127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.requests: list[bytes] = []
         self.accepted = 0
         self._thread = threading.Thread(target=self._accept, daemon=True)

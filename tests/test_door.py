@@ -4,9 +4,6 @@ What doors have in common: settings, sharing, coming and going.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from mixpanel_export import _door, _lifecycle
@@ -22,23 +19,28 @@ TRANSPORT = ScriptedTransport()
 
 
 @pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Let no setting of the machine reach a test, and no pipeline outlive one.
     """
     for name in ("TOKEN", "REGION", "BASE_URL"):
         monkeypatch.delenv(f"MIXPANEL_{name}", raising=False)
     monkeypatch.setattr(_door, "_shared", type(_door._shared)())
-    return
 
 
 def open_door(
-    settings: Settings | None = None, pipeline: Pipeline | None = None, **fields: Any
+    settings: Settings | None = None, pipeline: Pipeline | None = None, **fields: object
 ) -> Door:
+    """
+    Open a door as the public classes do.
+    """
     return Door("Door", settings=settings, pipeline=pipeline, fields=fields, select="structured")
 
 
 def record(**fields: object) -> Record:
+    """
+    Make a record with these fields.
+    """
     return Record("Happened", 1_700_000_000.0, fields)
 
 

@@ -22,12 +22,11 @@ from mixpanel_export.testing import ScriptedTransport
 class Shop:
     """A logger with our handler on it, and what arrived."""
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self) -> None:
         self.transport = ScriptedTransport()
-        self.handler = MixpanelHandler(
-            settings=Settings(token="t", transport=self.transport), **fields
-        )
-        self.log = logging.Logger("shop")
+        self.handler = MixpanelHandler(settings=Settings(token="t", transport=self.transport))
+        # Not in the tree of loggers, so that it is gone with the test.
+        self.log = logging.Logger("shop")  # noqa: LOG001
         self.log.addHandler(self.handler)
 
     def events(self) -> list[dict[str, Any]]:
@@ -43,6 +42,9 @@ class Shop:
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
+    """
+    Open a shop for one test.
+    """
     shop = Shop()
     yield shop
     shop.close()
@@ -178,7 +180,7 @@ def test_a_record_that_passed_a_queue_is_the_same_event(shop: Shop) -> None:
     Behind a QueueHandler the fields are still there.
     """
     waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    log = logging.Logger("upstream")
+    log = logging.Logger("upstream")  # noqa: LOG001 -- gone with the test
     log.addHandler(logging.handlers.QueueHandler(waiting))
 
     log.info("Signed Up", extra={"distinct_id": "u-1", "plan": "pro"})
@@ -217,6 +219,7 @@ def test_a_filter_may_replace_the_record(shop: Shop) -> None:
     Since Python 3.12 a filter may give back another record.
     """
     other = shop.log.makeRecord("shop", 20, "f", 1, "other", (), None, extra={"a": 1})
+    shop.handler.addFilter(lambda _record: True)
     shop.handler.filter = lambda _record: other  # type: ignore[method-assign,assignment,return-value] # as 3.12
 
     shop.handler.handle(shop.log.makeRecord("shop", 20, "f", 1, "one", (), None))

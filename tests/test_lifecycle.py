@@ -4,8 +4,10 @@ The coordinator of exits and forks. Real processes are in tests/lifecycle.
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -36,14 +38,13 @@ class Lodger:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Let each test have a coordinator of its own.
     """
     monkeypatch.setattr(_lifecycle, "_living", type(_lifecycle._living)())
     monkeypatch.setattr(_lifecycle, "_exit_deadline", None)
     monkeypatch.setattr(_lifecycle, "_registered_in", None)
-    return
 
 
 def test_all_make_haste_before_any_is_waited_for() -> None:
@@ -129,13 +130,13 @@ def test_the_drain_is_registered_once_in_a_process(monkeypatch: pytest.MonkeyPat
         ) -> None:
             finalized.append((obj, callback, exitpriority))
 
-    monkeypatch.setattr(_lifecycle.atexit, "register", registered.append)
+    monkeypatch.setattr(atexit, "register", registered.append)
     monkeypatch.delitem(sys.modules, "multiprocessing.util", raising=False)
 
     _lifecycle.register()
     _lifecycle.register()
-    monkeypatch.setitem(sys.modules, "multiprocessing.util", Util)  # type: ignore[arg-type] # a stand-in
-    monkeypatch.setattr(_lifecycle.os, "getpid", lambda: -1)
+    monkeypatch.setitem(sys.modules, "multiprocessing.util", Util)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
     _lifecycle.register()
     _lifecycle.register()
 

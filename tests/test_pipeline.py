@@ -30,6 +30,9 @@ QUICK = {"jitter": 0.0, "backoff_initial": 0.01, "flush_interval": 0.01, "shutdo
 
 
 def settings_with(transport: object, **fields: object) -> Settings:
+    """
+    Make settings for quick tests.
+    """
     given = {"token": "t", "transport": transport, **QUICK, **fields}
     return Settings(**given)  # type: ignore[arg-type] # fields by name, as tests give
 
@@ -78,11 +81,17 @@ def _no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def transport() -> ScriptedTransport:
+    """
+    Answer everything as Mixpanel does.
+    """
     return ScriptedTransport()
 
 
 @pytest.fixture
 def pipeline(transport: ScriptedTransport) -> Iterator[Pipeline]:
+    """
+    Run a pipeline on that transport.
+    """
     pipeline = Pipeline(settings_with(transport))
     yield pipeline
     pipeline.close()
@@ -192,7 +201,12 @@ def test_flush_is_about_what_came_before() -> None:
     pipeline.submit(Event("early"))
     transport.entered.acquire(timeout=10.0)
     done = threading.Event()
-    thread = threading.Thread(target=lambda: pipeline.flush(10.0) and done.set())
+
+    def flush() -> None:
+        if pipeline.flush(10.0):
+            done.set()
+
+    thread = threading.Thread(target=flush)
     thread.start()
 
     stop = threading.Event()
@@ -371,10 +385,10 @@ def test_flushing_from_a_delivery_thread_does_not_wait_for_itself() -> None:
     transport = ScriptedTransport(Response(400, body))
 
     def on_rejected(_rejection: Rejection) -> None:
-        pipeline.submit(Event("B"))
-        answers.append(pipeline.flush(10.0))
+        mine.submit(Event("B"))
+        answers.append(mine.flush(10.0))
 
-    pipeline = Pipeline(settings_with(transport, on_rejected=on_rejected))
+    pipeline = mine = Pipeline(settings_with(transport, on_rejected=on_rejected))
     pipeline.submit(Event("A"))
     eventually(lambda: pipeline.stats.delivered == 1)
 

@@ -29,6 +29,9 @@ class Bell:
 
 @pytest.fixture
 def bell() -> Bell:
+    """
+    Hang up a bell.
+    """
     return Bell()
 
 
@@ -40,6 +43,9 @@ def make(
     batch_events: int = 5,
     batch_bytes: int = 1_000,
 ) -> MemoryQueue:
+    """
+    Make a small queue.
+    """
     return MemoryQueue(
         max_events=max_events,
         max_bytes=max_bytes,

@@ -20,21 +20,33 @@ REFUSAL = Response(400, b'{"code":400,"error":"malformed","status":"Bad Request"
 
 
 def batch_of(count: int) -> Batch:
+    """
+    Seal so many lines, each different.
+    """
     return Batch.of([b'{"n":%d}' % number for number in range(count)])
 
 
 def sender_with(
     transport: ScriptedTransport, clock: FakeClock, settings: Settings = SETTINGS
 ) -> Sender:
+    """
+    Make a sender without surprises.
+    """
     return Sender(settings, transport, clock=clock, random=lambda: 0.5)
 
 
 @pytest.fixture
 def clock() -> FakeClock:
+    """
+    Start a clock.
+    """
     return FakeClock()
 
 
 def no_limit(clock: FakeClock) -> Deadline:
+    """
+    Allow all the time there is.
+    """
     return Deadline(clock, None)
 
 
@@ -104,8 +116,8 @@ def test_the_jitter_lies_between_one_and_five_seconds(clock: FakeClock) -> None:
     """
     settings = Settings(token="t")
     least, most = (
-        Sender(settings, ScriptedTransport(), clock=clock, random=lambda value=value: value)
-        for value in (0.0, 1.0)
+        Sender(settings, ScriptedTransport(), clock=clock, random=random)
+        for random in (lambda: 0.0, lambda: 1.0)
     )
 
     waits = least.backoff(0), most.backoff(0)
@@ -248,7 +260,7 @@ def test_one_bad_line_costs_one_line(clock: FakeClock) -> None:
 
 def test_the_search_is_bounded(clock: FakeClock) -> None:
     """
-    A batch of nothing but bad lines takes at most 64 requests more, and every line is accounted for.
+    A batch of nothing but bad lines takes at most 64 requests more; every line is accounted for.
     """
     transport = Spoiled(*range(2_000))
     sender = Sender(SETTINGS, transport, clock=clock, random=lambda: 0.5)

@@ -25,6 +25,9 @@ SETTINGS = Settings(token="t")
 
 @pytest.fixture
 def transport(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpxTransport]:
+    """
+    Make a transport that no proxy of the machine gets at.
+    """
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -34,10 +37,16 @@ def transport(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpxTransport]:
 
 
 def request_to(url: str, body: bytes = b"[]") -> Request:
+    """
+    Make a request to a server.
+    """
     return Request(url=url + "/import", body=body, headers={"X-Test": "yes"})
 
 
 def within(seconds: float) -> Deadline:
+    """
+    Allow so many seconds.
+    """
     return Deadline(SYSTEM_CLOCK, seconds)
 
 
@@ -84,6 +93,37 @@ print(*sorted(set(sys.modules) - before))
         )
 
     assert done.stdout.strip() == ""
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch, transport: HttpxTransport
+) -> None:
+    """
+    With a proxy in the environment an emulator on loopback is still reached.
+    """
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with raw_server() as server:
+        local = HttpxTransport(Settings(token="t", base_url=server.url))
+        try:
+            response = local.send(request_to(server.url), within(5.0))
+        finally:
+            local.close()
+
+    assert response.status == 200
+    # The fixture's transport is for Mixpanel itself: it goes through the proxy, which is not there.
+    with pytest.raises(TransportError):
+        transport.send(request_to("http://mixpanel.invalid"), within(5.0))
+
+
+def test_an_ipv6_loopback_is_this_machine_too() -> None:
+    """
+    An address in brackets makes a client like any other.
+    """
+    transport = HttpxTransport(Settings(token="t", base_url="http://[::1]:9"))
+
+    with pytest.raises(TransportError):
+        transport.send(request_to("http://[::1]:9"), within(5.0))
+    transport.close()
 
 
 def test_a_connection_is_used_again(transport: HttpxTransport) -> None:

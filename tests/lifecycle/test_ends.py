@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +41,9 @@ def emit(count, who="parent"):
 
 @pytest.fixture
 def server() -> Iterator[RawServer]:
+    """
+    Run a server that takes everything.
+    """
     with raw_server() as server:
         yield server
 
@@ -88,6 +90,9 @@ def arrived(server: RawServer) -> Counter[tuple[str, int]]:
 
 
 def all_of(count: int, *who: str) -> Counter[tuple[str, int]]:
+    """
+    Count what must have arrived: *count* events of each, once.
+    """
     return Counter((each, number) for each in who for number in range(count))
 
 
@@ -195,7 +200,7 @@ def test_the_first_event_may_come_at_exit(server: RawServer) -> None:
 @pytest.mark.parametrize("flush", ["", "handler.flush()"])
 def test_forked_children_deliver_their_own_and_nothing_else(server: RawServer, flush: str) -> None:
     """
-    After `os.fork` the child has none of the parent's events and all of its own; nobody sends twice.
+    After `os.fork` the child has none of the parent's events and all of its own.
     """
     program = f"""
     emit(600)
@@ -346,8 +351,7 @@ def test_many_threads_emit_at_once(server: RawServer) -> None:
     Eight threads, nothing lost, nothing twice.
     """
     program = """
-    import threading
-    threads = [threading.Thread(target=emit, args=(500, f"t{n}")) for n in range(8)]
+        threads = [threading.Thread(target=emit, args=(500, f"t{n}")) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -384,8 +388,7 @@ def test_nothing_starts_before_the_first_event(server: RawServer) -> None:
     Handlers that nobody uses leave neither threads nor connections.
     """
     program = """
-    import threading
-    assert threading.active_count() == 1
+        assert threading.active_count() == 1
     assert len(os.listdir("/proc/self/task")) == 1 if os.path.exists("/proc/self/task") else True
     """
 
@@ -399,8 +402,7 @@ def test_many_pipelines_leave_nothing_behind(server: RawServer, cycles: int) -> 
     """
     Over many cycles of making, using and closing, threads and descriptors stay what they were.
     """
-    program = f"""
-    CYCLES = {cycles}
+    program = """
     from mixpanel_export import Event, Pipeline, Settings
     settings = Settings(token="t", base_url=handler._door.settings.base_url, flush_interval=0.0)
     def cycle():
@@ -420,7 +422,7 @@ def test_many_pipelines_leave_nothing_behind(server: RawServer, cycles: int) -> 
         assert after[0] <= before[0] + 1 and after[1] <= before[1] + 4, (before, after)
     """
 
-    run(server, program)
+    run(server, textwrap.dedent(program).replace("CYCLES", str(cycles)))
 
     assert len(server.events) == cycles + 10
 
@@ -430,8 +432,7 @@ def test_a_thread_that_emits_during_the_exit_breaks_nothing(server: RawServer) -
     A daemon thread that goes on emitting until the very end gets neither an exception nor a hang.
     """
     program = """
-    import threading
-    def for_ever():
+        def for_ever():
         while True:
             emit(10, "daemon")
     threading.Thread(target=for_ever, daemon=True).start()
