@@ -351,7 +351,8 @@ def test_many_threads_emit_at_once(server: RawServer) -> None:
     Eight threads, nothing lost, nothing twice.
     """
     program = """
-        threads = [threading.Thread(target=emit, args=(500, f"t{n}")) for n in range(8)]
+    import threading
+    threads = [threading.Thread(target=emit, args=(500, f"t{n}")) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -432,7 +433,8 @@ def test_a_thread_that_emits_during_the_exit_breaks_nothing(server: RawServer) -
     A daemon thread that goes on emitting until the very end gets neither an exception nor a hang.
     """
     program = """
-        def for_ever():
+    import threading
+    def for_ever():
         while True:
             emit(10, "daemon")
     threading.Thread(target=for_ever, daemon=True).start()
