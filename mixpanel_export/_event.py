@@ -462,13 +462,18 @@ def _squeeze(
     Returns:
         The pairs for which there is room.
     """
-    room = MAX_PROPERTIES - (len(properties) - len(rivals))
-    pairs = plan.pairs[:room]
-    names = {name for _, name in pairs}
-    others = [name for name in rivals if name not in names]
-    for name in others[room - len(pairs) :]:
+    fixed = properties.keys() - set(rivals)
+    room = MAX_PROPERTIES - len(fixed)
+    pairs: dict[str, Any] = {}
+    for key, name in plan.pairs:
+        # What replaces something that stands there anyway needs no place.
+        if name in fixed or room > 0:
+            pairs[name] = key
+            room -= name not in fixed
+    others = [name for name in rivals if name not in pairs]
+    for name in others[room:]:
         del properties[name]
-    return pairs
+    return tuple((key, name) for name, key in pairs.items())
 
 
 def _remember(memory: dict[Any, Any], key: object, value: object) -> None:
