@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import ssl
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -74,8 +76,12 @@ class HttpxTransport:
     def __init__(self, settings: Settings) -> None:
         self._connect_timeout = settings.connect_timeout
         self._connections = settings.connections
+        address = urlsplit(settings.host)
+        host = address.hostname or ""
+        # Here, where the application is configured, and not on a delivery thread: a fork in the
+        # middle of it would leave the child with a lock inside OpenSSL that is never released.
+        self._context = _context(encrypted=address.scheme == "https" or not is_loopback(host))
         # A proxy cannot reach an emulator on this machine.
-        host = urlsplit(settings.host).hostname or ""
         pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
         self._mounts = {pattern: None} if is_loopback(host) else None
         self._client: httpx.Client | None = None
@@ -128,9 +134,25 @@ class HttpxTransport:
                     max_connections=None, max_keepalive_connections=self._connections
                 )
                 self._client = httpx.Client(
-                    limits=limits, follow_redirects=False, mounts=self._mounts
+                    verify=self._context,
+                    limits=limits,
+                    follow_redirects=False,
+                    mounts=self._mounts,
                 )
             return self._client
+
+
+@cache
+def _context(*, encrypted: bool) -> ssl.SSLContext:
+    """
+    Give the settings for TLS, made once and inherited by forked children.
+
+    Args:
+        encrypted: False if they are needed for the look of it only: one that trusts nobody is made
+            in no time, and loading the certificates takes tens of milliseconds.
+    """
+    # The environment's SSL_CERT_FILE and SSL_CERT_DIR are honoured by httpx.
+    return httpx.create_ssl_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Trace:
