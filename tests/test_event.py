@@ -1060,6 +1060,57 @@ def test_a_small_event_is_not_marked() -> None:
     assert found.keys() == {*FIXED, *fields, *padding}
 
 
+def filling(size: int) -> dict[str, Any]:
+    """
+    Make properties of less than 7,700 bytes each with which an event takes exactly so many bytes.
+    """
+    found: dict[str, Any] = {f"f{n}": ["y" * 250] * 30 for n in range(131)}
+    line = seal(Event("Order Placed", properties=found))
+    assert isinstance(line, bytes)
+    room = size - len(line)
+    while room > 0:
+        name = f"q{len(found)}"
+        frame = len(f',"{name}":""')
+        length = min(230, room - frame)
+        if 0 < room - frame - length <= frame:
+            length -= frame  # Leave enough for one more.
+        found[name] = "z" * length
+        room -= frame + length
+    return found
+
+
+@pytest.mark.parametrize("size", [MAX_EVENT_BYTES - 1, MAX_EVENT_BYTES])
+def test_an_event_may_take_all_the_bytes_there_are(size: int) -> None:
+    """
+    Up to the last byte under 1 MB nothing is left out.
+    """
+    fields = filling(size)
+
+    line = seal(said(fields))
+
+    assert isinstance(line, bytes)
+    assert len(line) == size
+    assert orjson.loads(line)["properties"].keys() == {*FIXED, *fields}
+
+
+@pytest.mark.parametrize("over", range(-6, 9))
+def test_leaving_out_ends_where_it_may(over: int) -> None:
+    """
+    As many of the biggest properties go as must, to the last byte but two, and never one too few.
+    """
+    biggest = {f"b{n}": ["x" * 250] * 31 for n in range(10)}
+    note = len(',"_truncated":10')
+    rest = filling(MAX_EVENT_BYTES - note + over)
+
+    line = seal(said({**rest, **biggest}))
+
+    assert isinstance(line, bytes)
+    assert len(line) <= MAX_EVENT_BYTES
+    count = orjson.loads(line)["properties"]["_truncated"]
+    # Room for a third digit of the count is kept.
+    assert count == 10 if over < 0 else count == 11 if over > 0 else count in {10, 11}
+
+
 def test_what_no_leaving_out_makes_small_is_dropped() -> None:
     """
     An event whose fixed fields alone are too big, by an id made up too long, is no line.

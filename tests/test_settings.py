@@ -271,6 +271,61 @@ def test_names_may_be_any_collection() -> None:
     assert settings.loggers == ("shop", "billing")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_events", 1),
+        ("max_bytes", 1_000_000),
+        ("batch_events", 1),
+        ("batch_events", 2_000),
+        ("batch_bytes", 1_000_000),
+        ("batch_bytes", 9_500_000),
+        ("connections", 1),
+        ("connections", 64),
+        ("flush_interval", 0.0),
+        ("timeout", 0.001),
+        ("jitter", 1e7),
+    ],
+)
+def test_bounds_are_allowed(name: str, value: float) -> None:
+    """
+    The least and the most that a refusal names are values that are taken.
+    """
+    settings = Settings.from_environment({}, **{name: value})
+
+    assert getattr(settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("region", "us"),
+        ("strict", True),
+        ("select", None),
+        ("max_events", 1_000_000),
+        ("max_bytes", 67_108_864),
+        ("overflow", "drop_newest"),
+        ("batch_events", 2_000),
+        ("batch_bytes", 2_000_000),
+        ("flush_interval", 2.0),
+        ("connections", 4),
+        ("connect_timeout", 3.0),
+        ("timeout", 15.0),
+        ("backoff_initial", 2.0),
+        ("backoff_max", 60.0),
+        ("jitter", 5.0),
+        ("gzip", True),
+        ("shutdown_timeout", 5.0),
+        ("disabled", False),
+    ],
+)
+def test_the_defaults_that_users_rely_on(name: str, default: object) -> None:
+    """
+    Changing one of these changes what every application does that did not set it.
+    """
+    assert getattr(Settings(), name) == default
+
+
 # -- wrong values ---------------------------------------------------------------------------------
 
 
