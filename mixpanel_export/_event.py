@@ -40,7 +40,7 @@ from mixpanel_export._limits import (
     MIN_TIME_MS,
 )
 from mixpanel_export._record import Record
-from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut, text_of
+from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut, repaired, text_of
 
 if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
@@ -130,8 +130,9 @@ _FRAMEWORKS: Final = frozenset(
 # The properties that stand in every event: the four fields, `ip` and `mp_lib`, less the name.
 _FIXED: Final = 5
 
-# Ours, and those of the client that sends: exporting these would feed on itself.
-_OURS: Final = frozenset({"mixpanel_export", "httpx", "httpcore", "h11", "h2", "hpack"})
+# Ours, and those of the client that sends, or of its successors: exporting these would feed on
+# itself.
+_OURS: Final = ("mixpanel_export", "httpx", "httpcore", "h11", "h2", "hpack")
 
 # A name that a program makes up at run time must not fill the memory. Far more than the places that
 # any program logs from.
@@ -153,6 +154,8 @@ class Drop(Enum):
     IGNORED = "ignored"
     TRANSFORM = "transform"
     TOO_LARGE = "too_large"
+    NO_IDENTITY = "no_identity"
+    NO_TOKEN = "no_token"  # noqa: S105 -- a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +315,7 @@ class Translator:
         owner = event.distinct_id
         properties = self._base.copy()
         properties["time"] = int(now * 1000)
-        properties["distinct_id"] = _as_id(owner) if owner else _identity(fields, plan.identity)
+        properties["distinct_id"] = as_id(owner) if owner else _identity(fields, plan.identity)
         return _line(event.name, properties, fields, plan, insert_id, now)
 
     # -- which records ----------------------------------------------------------------------------
@@ -340,7 +343,7 @@ class Translator:
     def _heed(self, logger: str) -> _Heed:
         top = logger.partition(".")[0]
         within = self._within
-        if top in _OURS:
+        if top.rstrip("0123456789") in _OURS or top in _OURS:
             heed = _Heed.NONE
         elif within is not None:
             wanted = any(logger == each or logger.startswith(each + ".") for each in within)
@@ -519,7 +522,7 @@ def _line(  # noqa: PLR0913, PLR0917 -- the one place where everything comes tog
         properties["$insert_id"] = insert_id()
     if plan.aliases and properties["distinct_id"]:
         # Mixpanel goes by these, too: of nobody's event they would make somebody's.
-        aliases = ((alias, _as_id(fields[alias])) for alias in plan.aliases)
+        aliases = ((alias, as_id(fields[alias])) for alias in plan.aliases)
         properties.update((alias, value) for alias, value in aliases if value)
     pairs = plan.pairs if plan.rivals is None else _squeeze(properties, plan, plan.rivals)
     _fill(properties, fields, pairs)
@@ -529,7 +532,7 @@ def _line(  # noqa: PLR0913, PLR0917 -- the one place where everything comes tog
         line = orjson.dumps({"event": name, "properties": properties})
     except TypeError:
         # Half of a surrogate pair is the one thing that the checks on the way do not look for.
-        line = orjson.dumps({"event": cut(name), "properties": _repaired(properties)})
+        line = orjson.dumps({"event": cut(name), "properties": repaired(properties)})
     return line if len(line) <= MAX_EVENT_BYTES else _shrink(line)
 
 
@@ -538,11 +541,11 @@ def _identity(fields: Mapping[Any, Any], names: tuple[str, ...]) -> str:
     for name in names:
         value = fields[name]
         if value is not None:
-            return _as_id(value, prefixed=name == "$device_id")
+            return as_id(value, prefixed=name == "$device_id")
     return ""
 
 
-def _as_id(value: object, *, prefixed: bool = False) -> str:
+def as_id(value: object, *, prefixed: bool = False) -> str:
     """
     Make an id that Mixpanel takes, ``""`` if it forbids this one.
 
@@ -622,17 +625,6 @@ def _whole_text(value: object) -> str:
 
 def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _repaired(value: Any) -> Any:  # noqa: ANN401 -- any JSON
-    """Replace lone surrogates wherever they are."""
-    if isinstance(value, str):
-        return _utf8(value).decode()
-    if isinstance(value, dict):
-        return {_repaired(name): _repaired(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_repaired(each) for each in value]
-    return value
 
 
 def _shrink(line: bytes) -> bytes | Drop:

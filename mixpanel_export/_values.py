@@ -69,14 +69,14 @@ def _type_of(value: object) -> str:
     return cut(f"<{type(value).__name__}>")
 
 
-def clean(value: object) -> JsonValue:
+def clean(value: object, limit: int = MAX_NESTED_BYTES) -> JsonValue:
     """
     Convert *value* to what JSON can say and Mixpanel keeps, or to `MISSING`.
 
     Strings are cut at 255 bytes, dates become UTC in ISO format (naive ones are taken as UTC),
     integers that a double cannot hold become text, sets become sorted lists, dataclasses and
     mappings objects; anything unknown becomes its text. Lists and objects are held to 254 elements,
-    3 levels and 8 KB.
+    3 levels and *limit* bytes of JSON.
     """
     if type(value) is list and len(value) <= _FEW:
         for each in value:
@@ -86,7 +86,7 @@ def clean(value: object) -> JsonValue:
         else:
             return value.copy()
     converted = _convert(value, MAX_DEPTH, [_MAX_NODES])
-    return _fit(converted) if isinstance(converted, (list, dict)) else converted
+    return _fit(converted, limit) if isinstance(converted, (list, dict)) else converted
 
 
 def _convert(value: object, depth: int, left: list[int]) -> JsonValue:
@@ -215,11 +215,22 @@ def _order(value: JsonValue) -> tuple[str, str]:
     return type(value).__name__, str(value)
 
 
-def _fit(value: list[JsonValue] | dict[str, JsonValue]) -> JsonValue:
-    """Keep as many leading elements of *value* as 8 KB hold."""
-    if len(orjson.dumps(value)) <= MAX_NESTED_BYTES:
+def repaired(value: JsonValue) -> JsonValue:
+    """Replace lone surrogates, which JSON cannot say, wherever in *value* they are."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {repaired(name): repaired(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [repaired(each) for each in value]
+    return value
+
+
+def _fit(value: list[JsonValue] | dict[str, JsonValue], limit: int) -> JsonValue:
+    """Keep as many leading elements of *value* as *limit* bytes hold."""
+    if len(orjson.dumps(value)) <= limit:
         return value
-    room = MAX_NESTED_BYTES - 2  # the brackets
+    room = limit - 2  # the brackets
     if isinstance(value, dict):
         kept: dict[str, JsonValue] = {}
         for name, each in value.items():

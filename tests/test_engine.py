@@ -10,7 +10,8 @@ import pytest
 
 from mixpanel_export._batch import Batch
 from mixpanel_export._clock import Deadline
-from mixpanel_export._engine import CIRCUIT_FAILURES, FIRST_WAIT, Engine
+from mixpanel_export._circuit import FAILURES as CIRCUIT_FAILURES
+from mixpanel_export._engine import FIRST_WAIT, Engine, Mark
 from mixpanel_export._exceptions import TransportError
 from mixpanel_export._notice import Notices
 from mixpanel_export._sender import Attempt, Sender, Shipment
@@ -475,12 +476,12 @@ def test_wanted_events_are_sealed_at_once() -> None:
     bench = Bench()
     bench.put(3)
 
-    bench.engine.want(bench.engine.accepted)
+    bench.engine.want(bench.engine.mark())
 
     assert bench.pack() == 1
-    assert not bench.engine.settled(3)
+    assert not bench.engine.settled(Mark(3, 0))
     bench.send()
-    assert bench.engine.settled(3)
+    assert bench.engine.settled(Mark(3, 0))
 
 
 def test_settled_is_about_what_came_before() -> None:
@@ -496,11 +497,11 @@ def test_settled_is_about_what_came_before() -> None:
     bench.send()
     bench.send()
 
-    assert not bench.engine.settled(10)
+    assert not bench.engine.settled(Mark(10, 0))
     bench.clock.advance(10.0)
     bench.send()
     bench.put(5)
-    assert bench.engine.settled(20)
+    assert bench.engine.settled(Mark(20, 0))
 
 
 def test_a_hurried_engine_tries_what_was_parked() -> None:
@@ -566,7 +567,7 @@ def test_a_batch_that_is_being_packed_is_abandoned_too(monkeypatch: pytest.Monke
     seal: Callable[..., Batch] = Batch.of
 
     def interrupted(lines: list[bytes], *, gzip: bool) -> Batch:
-        assert not bench.engine.settled(10)
+        assert not bench.engine.settled(Mark(10, 0))
         assert not bench.engine.idle
         bench.engine.abandon()
         return seal(lines, gzip=gzip)
