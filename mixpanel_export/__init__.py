@@ -22,6 +22,7 @@ from mixpanel_export._exceptions import (
 )
 from mixpanel_export._handler import MixpanelHandler
 from mixpanel_export._ledger import Health, Stats
+from mixpanel_export._lifecycle import drain_on_sigterm
 from mixpanel_export._pipeline import Pipeline
 from mixpanel_export._record import Record
 from mixpanel_export._settings import Settings
@@ -53,6 +54,7 @@ __all__ = [
     "bind",
     "bound",
     "clear",
+    "drain_on_sigterm",
     "identify_event",
     "merge_event",
     "unbind",

@@ -428,6 +428,11 @@ class Engine:
                 self._unpark()
             self._circuit.hurry()
 
+    def calm(self) -> None:
+        """Go back to the ordinary pace."""
+        with self.changed:
+            self._hurried = False
+
     def settled(self, mark: Mark) -> bool:
         """Say whether what was accepted before *mark* has reached a final state."""
         with self.changed:

@@ -655,6 +655,10 @@ class Pipeline:
             limit = min(limit, HOPELESS)
         return Deadline(self._clock, limit)
 
+    def resume(self) -> None:
+        """Go on at the ordinary pace."""
+        self._current().engine.calm()
+
     def finish_exit(self, deadline: Deadline) -> None:
         """Wait until nothing is left, or until *deadline*; give up the rest."""
         process = self._current()
