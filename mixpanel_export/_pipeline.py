@@ -18,13 +18,14 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from mixpanel_export import _lifecycle
+from mixpanel_export import _lifecycle, _metrics
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
 from mixpanel_export._event import Drop, Event, Translator
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._ledger import Health, Stats
 from mixpanel_export._notice import Notices, logger
+from mixpanel_export._outcome import Delivered
 from mixpanel_export._sender import Sender
 from mixpanel_export._update import (
     VERBS,
@@ -105,6 +106,7 @@ class _Process:
         self.idle = 0
         self.retiring = False
         self.closed = False
+        self.time: Callable[[float, str], None] | None = None
 
     # -- from the callers' threads ----------------------------------------------------------------
 
@@ -138,6 +140,8 @@ class _Process:
     def work(self) -> None:
         """Step until retired."""
         delivering.add(_thread.get_ident())
+        if self.time is None:
+            self.time = _metrics.observe(self.engine, self.settings)
         try:
             while not (self.retiring and self.retire()):
                 self.listen(self.step_safely())
@@ -240,6 +244,7 @@ class _Process:
     def carry(self, shipment: Shipment, deadline: Deadline, *, connection: bool = False) -> None:
         """Make one attempt and account for it; *connection* says that its thread is idle then."""
         engine = self.engine
+        started = self.clock.monotonic()
         try:
             attempt = self.sender.attempt(shipment, deadline)
         except Exception as error:  # noqa: BLE001 -- a bug; it costs this batch and is counted
@@ -256,6 +261,10 @@ class _Process:
                 engine.settle(shipment, attempt)
         if attempt is not None:
             self.tell(attempt.rejections)
+            if self.time is not None:
+                error = type(attempt.outcome).__name__
+                seconds = self.clock.monotonic() - started
+                self.time(seconds, "" if isinstance(attempt.outcome, Delivered) else error)
 
     def tell(self, rejections: tuple[Rejection, ...]) -> None:
         """Tell whoever asked, and the log, about rejected events."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from mixpanel_export._batch import Batch
-from mixpanel_export._clock import Deadline
 from mixpanel_export._circuit import FAILURES as CIRCUIT_FAILURES
+from mixpanel_export._clock import Deadline
 from mixpanel_export._engine import FIRST_WAIT, Engine, Mark
 from mixpanel_export._exceptions import TransportError
 from mixpanel_export._notice import Notices
