@@ -262,9 +262,9 @@ class _Process:
         if attempt is not None:
             self.tell(attempt.rejections)
             if self.time is not None:
-                error = type(attempt.outcome).__name__
+                kind = type(attempt.outcome).__name__
                 seconds = self.clock.monotonic() - started
-                self.time(seconds, "" if isinstance(attempt.outcome, Delivered) else error)
+                self.time(seconds, "" if isinstance(attempt.outcome, Delivered) else kind)
 
     def tell(self, rejections: tuple[Rejection, ...]) -> None:
         """Tell whoever asked, and the log, about rejected events."""
