@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from mixpanel_export._batch import Lane
-from mixpanel_export._event import Drop, Event, as_id
+from mixpanel_export._event import Drop, Event
+from mixpanel_export._ids import as_id
 from mixpanel_export._limits import MAX_PROFILE_NESTED_BYTES, MAX_UPDATE_BYTES
 from mixpanel_export._values import MISSING, clean, cut, repaired, text_of
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from itertools import islice
+from itertools import accumulate, islice
 from numbers import Integral, Real
 from typing import Any, Final, cast
 
@@ -230,22 +231,16 @@ def _fit(value: list[JsonValue] | dict[str, JsonValue], limit: int) -> JsonValue
     """Keep as many leading elements of *value* as *limit* bytes hold."""
     if len(orjson.dumps(value)) <= limit:
         return value
-    room = limit - 2  # the brackets
-    if isinstance(value, dict):
-        kept: dict[str, JsonValue] = {}
-        for name, each in value.items():
-            room -= len(orjson.dumps({name: each})) - 1  # its braces go, a comma comes
-            if room < 0:
-                break
-            kept[name] = each
-        return kept
-    elements: list[JsonValue] = []
-    for each in value:
-        room -= len(orjson.dumps(each)) + 1
-        if room < 0:
-            break
-        elements.append(each)
-    return elements
+    elements = list(value.items()) if isinstance(value, dict) else value
+    # Each costs its own bytes and a comma; one bracket is left over.
+    costs = accumulate(
+        len(orjson.dumps({each[0]: each[1]})) - 1
+        if isinstance(value, dict)
+        else len(orjson.dumps(each)) + 1
+        for each in elements
+    )
+    kept = elements[: bisect_right(list(costs), limit - 1)]
+    return dict(kept) if isinstance(value, dict) else kept
 
 
 _NESTED: Final = frozenset({list, dict, tuple, set, frozenset})

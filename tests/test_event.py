@@ -930,6 +930,20 @@ def test_as_many_as_fit_are_sent(count: int, transform: object) -> None:
 
 
 @pytest.mark.parametrize("transform", [None, unchanged], ids=["sealed", "transformed"])
+@pytest.mark.parametrize(
+    "fields", [{"mp_lib": "mine"}, {"time": "soon", "time_": "mine"}, {"ip": "here", "ip_": "mine"}]
+)
+def test_a_name_takes_one_place(fields: dict[str, Any], transform: object) -> None:
+    """
+    A property that replaces one that every event has, or a left-over, needs no further place.
+    """
+    found = properties_of(said({**fields, **many("p", 300)}), transform=transform)
+
+    assert len(found) == MAX_PROPERTIES
+    assert "mine" in found.values()
+
+
+@pytest.mark.parametrize("transform", [None, unchanged], ids=["sealed", "transformed"])
 @pytest.mark.parametrize("others", ["bound", "super"])
 def test_an_events_own_properties_are_kept_first(others: str, transform: object) -> None:
     """
@@ -1161,6 +1175,7 @@ def test_transform_drops(item: Record | Event, result: object) -> None:
         {**STAMPS, **WEAK, **ARGUMENTS},
         many("p", 300),
         {**many("p", 300), "time": "soon", "ip": "here"},
+        {"time": "soon", "time_": "mine", "ip": "here", "ip_": "mine", **many("p", 300)},
     ],
 )
 def test_a_transform_that_changes_nothing_changes_nothing(fields: dict[str, Any]) -> None:

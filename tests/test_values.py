@@ -165,8 +165,10 @@ class OddKeys(Mapping[Any, object]):
     def __getitem__(self, key: object) -> object:
         return 1
 
+    keys_of_all = (BrokenHash(), Broken(), [1], HALF, LONG, None, 1, 1.0, ("a", 1), Label("b"))
+
     def __iter__(self) -> Iterator[object]:
-        yield from (BrokenHash(), Broken(), [1], HALF, LONG, None, 1, 1.0, ("a", 1), Label("b"))
+        return iter(self.keys_of_all)
 
     def __len__(self) -> int:
         return 10
