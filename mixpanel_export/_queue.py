@@ -96,7 +96,7 @@ class MemoryQueue:
             return False
         # Silence the alarm, then ring. The other way round a worker that arms it in between would
         # never hear of the next batch.
-        self._alarm = self._max_events - self._held_events
+        self._alarm = self._limit
         self._alarm_room = 0
         self._lines.append(line)
         self._ring()
@@ -110,8 +110,14 @@ class MemoryQueue:
             self._room += size
             return False
         self._aside.append(aside)
+        self._alarm = min(self._alarm, self._limit)
         self._ring()
         return True
+
+    @property
+    def _limit(self) -> int:
+        """How many events may wait at most, beside all else that is held."""
+        return self._max_events - self._held_events - len(self._aside)
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -152,8 +158,7 @@ class MemoryQueue:
 
         To be followed by a look at what waits: a line may have come just before.
         """
-        full = self._max_events - self._held_events
-        self._alarm = min(self._batch_events - 1, full) if batch else 0
+        self._alarm = min(self._batch_events - 1, self._limit) if batch else 0
         self._alarm_room = max(0, self._max_bytes - self._held_bytes - self._batch_bytes)
 
     def take(self) -> list[bytes]:
@@ -169,7 +174,7 @@ class MemoryQueue:
         self._held_events += len(lines)
         self._held_bytes += sum(map(len, lines))
         # The lines that wait are fewer now, the bound for all is the same.
-        self._alarm = min(self._alarm, self._max_events - self._held_events)
+        self._alarm = min(self._alarm, self._limit)
         return lines
 
     def take_aside(self, most: int, max_bytes: int) -> list[Aside]:

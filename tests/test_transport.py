@@ -316,3 +316,32 @@ def test_a_deadline_that_has_passed_fails_at_once(transport: HttpxTransport) -> 
     """
     with raw_server(lambda _connection: None) as server, pytest.raises(TransportError):
         transport.send(request_to(server.url), within(-1.0))
+
+
+def test_our_own_requests_are_not_traced(
+    monkeypatch: pytest.MonkeyPatch, transport: HttpxTransport
+) -> None:
+    """
+    Where the application uses OpenTelemetry, instrumentation is told to look away meanwhile.
+    """
+    told: list[tuple[str, object]] = []
+
+    class Context:
+        @staticmethod
+        def set_value(name: str, value: object) -> tuple[str, object]:
+            return name, value
+
+        @staticmethod
+        def attach(entry: tuple[str, object]) -> str:
+            told.append(entry)
+            return "token"
+
+        @staticmethod
+        def detach(token: str) -> None:
+            told.append((token, "detached"))
+
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", Context)  # type: ignore[arg-type] # a stand-in
+    with raw_server() as server:
+        transport.send(request_to(server.url), within(5.0))
+
+    assert told == [("suppress_instrumentation", True), ("token", "detached")]
