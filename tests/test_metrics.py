@@ -62,7 +62,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     api = SimpleNamespace(
         get_meter=lambda _name: meter, Observation=lambda value, attributes: (value, attributes)
     )
-    monkeypatch.setitem(sys.modules, "opentelemetry.metrics", api)  # type: ignore[arg-type] # a stand-in
+    monkeypatch.setitem(sys.modules, "opentelemetry.metrics", api)
     return meter
 
 
