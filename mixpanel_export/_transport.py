@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import ssl
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -17,7 +19,6 @@ from mixpanel_export._settings import is_loopback
 from mixpanel_export._wire import Request, Response
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable, Iterator
 
     from mixpanel_export._clock import Deadline
@@ -78,8 +79,12 @@ class HttpxTransport:
     def __init__(self, settings: Settings) -> None:
         self._connect_timeout = settings.connect_timeout
         self._connections = settings.connections
+        address = urlsplit(settings.host)
+        host = address.hostname or ""
+        # Here, where the application is configured, and not on a delivery thread: a fork in the
+        # middle of it would leave the child with a lock inside OpenSSL that is never released.
+        self._context = _context(encrypted=address.scheme == "https" or not is_loopback(host))
         # A proxy cannot reach an emulator on this machine.
-        host = urlsplit(settings.host).hostname or ""
         pattern = f"all://[{host}]" if ":" in host else f"all://{host}"
         self._mounts = {pattern: None} if is_loopback(host) else None
         self._backend = _Backend()
@@ -134,7 +139,10 @@ class HttpxTransport:
                     max_connections=None, max_keepalive_connections=self._connections
                 )
                 self._client = httpx.Client(
-                    limits=limits, follow_redirects=False, mounts=self._mounts
+                    verify=self._context,
+                    limits=limits,
+                    follow_redirects=False,
+                    mounts=self._mounts,
                 )
                 self._backend.install(self._client)
             return self._client
@@ -254,6 +262,19 @@ def _untraced() -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+@cache
+def _context(*, encrypted: bool) -> ssl.SSLContext:
+    """
+    Give the settings for TLS, made once and inherited by forked children.
+
+    Args:
+        encrypted: False if they are needed for the look of it only: one that trusts nobody is made
+            in no time, and loading the certificates takes tens of milliseconds.
+    """
+    # The environment's SSL_CERT_FILE and SSL_CERT_DIR are honoured by httpx.
+    return httpx.create_ssl_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _Trace:

@@ -8,11 +8,12 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from ipaddress import ip_address
+from time import tzset
 from typing import Any, cast
 
 import orjson
@@ -731,6 +732,28 @@ def test_a_time_is_honoured(time: object, sent: int) -> None:
 
         assert found["time"] == sent
         assert "time_" not in found
+
+
+@pytest.fixture
+def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """
+    The machine stands eleven hours west of Greenwich.
+    """
+    monkeypatch.setenv("TZ", "WST+11")
+    tzset()
+    yield
+    monkeypatch.undo()
+    tzset()
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+def test_a_time_does_not_depend_on_where_one_is() -> None:
+    """
+    A moment without a zone is in UTC, wherever the machine is.
+    """
+    noon = datetime.fromisoformat("2023-11-14T12:00:00")
+
+    assert properties_of(by_hand(time=noon))["time"] == 1_699_963_200_000
 
 
 @pytest.mark.parametrize(

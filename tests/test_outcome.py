@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -116,6 +120,16 @@ def test_what_mixpanel_acknowledges_is_delivered(body: dict[str, object]) -> Non
     assert outcome_of(200, body) == Delivered(imported=4)
 
 
+def test_rows_alone_are_an_answer_of_mixpanels() -> None:
+    """
+    An answer that says which lines failed need not say in general that some did.
+    """
+    body = answer_400(row(2))
+    del body["error"]
+
+    assert outcome_of(400, body) == rejected(2)
+
+
 @pytest.mark.parametrize("status", [200, 400, 422])
 def test_rejected_lines_are_named_by_their_position(status: int) -> None:
     """
@@ -191,11 +205,11 @@ def test_rows_that_are_texts_reject_the_whole_batch() -> None:
     Identity verbs in a project without them are refused in words, and nothing was imported.
     """
     why = "identity events are not allowed when project is using simplified identity management"
-    body = answer_400(why, why, num_records_imported=0)
+    once, often = answer_400(why), answer_400(why, "another", num_records_imported=0)
 
-    outcome = outcome_of(400, body)
+    outcomes = [outcome_of(400, once), outcome_of(400, often)]
 
-    assert outcome == Delivered(0, tuple(Rejection(line, "", why) for line in LINES))
+    assert outcomes == [Delivered(0, tuple(Rejection(line, "", why) for line in LINES))] * 2
 
 
 # -- refused --------------------------------------------------------------------------------------
@@ -369,6 +383,27 @@ def test_how_long_an_answer_asks_to_wait(value: str, after: float | None) -> Non
     assert outcome == Retryable("status 503", after, status=503)
 
 
+@pytest.fixture
+def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """
+    The machine stands eleven hours west of Greenwich.
+    """
+    monkeypatch.setenv("TZ", "WST+11")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", ""])
+def test_a_date_does_not_depend_on_where_one_is(zone: str) -> None:
+    """
+    A date without a zone is in UTC, wherever the machine is.
+    """
+    assert retry_after(f"Tue, 14 Nov 2023 22:13:27 {zone}", NOW) == 7.0
+
+
 def test_an_answer_need_not_ask_to_wait() -> None:
     """
     Without the header nothing is asked for.
@@ -441,6 +476,27 @@ def test_redirects_are_about_the_configuration(status: int) -> None:
     outcome = outcome_of(status, b"", location="https://example.com")
 
     assert outcome == Misconfigured(status, "")
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Rejection(b"{}", "", ""),
+        Delivered(1),
+        Retryable("no answer"),
+        TooLarge(),
+        Refused(400, ""),
+        Misconfigured(401, ""),
+    ],
+)
+def test_a_verdict_does_not_change(outcome: object) -> None:
+    """
+    What became of a request can be handed around, compared and looked up.
+    """
+    with pytest.raises((FrozenInstanceError, TypeError)):
+        cast("Any", outcome).status = 200
+
+    assert len({outcome, outcome}) == 1
 
 
 keys = st.sampled_from(

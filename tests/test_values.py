@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -17,6 +17,7 @@ from fractions import Fraction
 from ipaddress import ip_address
 from numbers import Integral, Real
 from pathlib import PurePosixPath
+from time import tzset
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -38,6 +39,7 @@ from mixpanel_export._values import MISSING, clean, cut, text_of
 steadily = settings(max_examples=200, deadline=None, derandomize=True)
 
 LONG = "é" * 200  # 400 bytes
+LONG_ASCII = "x" * 256
 HALF = "\ud83d"  # the first half of a surrogate pair
 
 
@@ -113,6 +115,20 @@ class Whole(int):
 
 class Part(float):
     """Another one."""
+
+
+class Moment(datetime):
+    """A moment of an application's own type."""
+
+
+class Money(Decimal):
+    """A decimal of one."""
+
+
+class Raw(bytes):
+    """Bytes of one."""
+
+    __slots__ = ()
 
 
 class Broken:
@@ -366,6 +382,7 @@ def assert_sound(value: object) -> None:
         (Part(0.5), 0.5),
         (5e-324, 5e-324),
         (Decimal("31.50"), 31.5),
+        (Money("31.50"), 31.5),
         (Decimal("1e400"), "1E+400"),
         (Fraction(1, 4), 0.25),
         (Colour.RED, "red"),
@@ -428,6 +445,8 @@ def test_what_becomes_of_each_type(value: object, converted: object) -> None:
         bytearray(b"raw"),
         memoryview(b"raw"),
         Part("nan"),
+        Money("NaN"),
+        Raw(b"raw"),
     ],
 )
 def test_what_is_not_sent(value: object) -> None:
@@ -456,6 +475,37 @@ def test_moments_are_utc(moment: datetime, text: str) -> None:
     A moment is written in UTC without an offset, to the second; without a zone it is UTC already.
     """
     assert clean(moment) == text
+
+
+def test_moments_of_other_types_are_moments() -> None:
+    """
+    What derives from a datetime, as many libraries' moments do, is written like one.
+    """
+    moment = Moment(2024, 2, 29, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+
+    assert clean(moment) == "2024-02-28T23:30:00"
+
+
+@pytest.fixture
+def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """
+    The machine stands eleven hours west of Greenwich.
+    """
+    monkeypatch.setenv("TZ", "WST+11")
+    tzset()
+    yield
+    monkeypatch.undo()
+    tzset()
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+def test_moments_do_not_depend_on_where_one_is() -> None:
+    """
+    A moment without a zone is in UTC, wherever the machine is.
+    """
+    naive = datetime.fromisoformat("2024-02-29T12:30:15")
+
+    assert clean(naive) == clean(naive.replace(tzinfo=timezone.utc)) == "2024-02-29T12:30:15"
 
 
 @pytest.mark.parametrize("name", ["too early", "too late"])
@@ -555,6 +605,17 @@ def test_half_a_character_spoils_nothing(value: object, converted: object) -> No
     assert converted is None or result == converted
 
 
+@pytest.mark.parametrize(
+    "value",
+    [LONG_ASCII, Text(LONG_ASCII), [LONG_ASCII], {"a": LONG_ASCII}, {LONG_ASCII: "a"}],
+)
+def test_long_plain_texts_are_cut_everywhere(value: object) -> None:
+    """
+    The same holds for a text of which every character is one byte.
+    """
+    assert orjson.dumps(clean(value)).count(b"x") == 255
+
+
 def test_the_text_of_an_object_is_bounded() -> None:
     """
     Whatever an object says, at most 255 bytes of it are kept.
@@ -647,11 +708,46 @@ def test_what_just_fits_stays_whole(kind: type, size: int) -> None:
     assert len(result) == (before + 1 if size <= 8_000 else before)
 
 
-def test_characters_that_json_escapes_count_as_they_are_written() -> None:
+@steadily
+@given(
+    sizes=st.lists(st.integers(0, 254), min_size=1, max_size=40),
+    size=st.integers(7_995, 8_005),
+    rest=st.lists(st.integers(0, 254), max_size=10),
+)
+def test_the_longest_beginning_is_kept(sizes: list[int], size: int, rest: list[int]) -> None:
+    """
+    Of what is too big, as much of the beginning is kept as fits, to the byte.
+    """
+    sizes = sizes * (8_000 // sum(each + 3 for each in sizes) + 1)
+    texts = ["x" * each for each in sizes]
+    while len(orjson.dumps([*texts, "x"])) > size:
+        texts.pop()
+    texts.append("x" * min(254, size - len(orjson.dumps([*texts, ""]))))
+    texts += ["x" * each for each in rest]
+    named = {f"{number:03}": text for number, text in enumerate(texts)}
+
+    as_list, as_object = clean(texts), clean(named)
+
+    for whole, kept in ((texts, as_list), (list(named.items()), list(as_object.items()))):
+        back = dict if whole and isinstance(whole[0], tuple) else list
+        assert kept == whole[: len(kept)]
+        assert len(orjson.dumps(back(cast("Any", kept)))) <= MAX_NESTED_BYTES
+        more = whole[: len(kept) + 1]
+        assert (
+            len(kept) in (len(whole), MAX_ELEMENTS)
+            or len(orjson.dumps(back(cast("Any", more)))) > MAX_NESTED_BYTES
+        )
+
+
+@pytest.mark.parametrize("count", [20, 21, 31])
+def test_characters_that_json_escapes_count_as_they_are_written(count: int) -> None:
     """
     A control character takes six bytes in JSON, and a list of them is held to 8 KB all the same.
     """
-    assert_sound(clean(["\0" * 63] * 31))
+    result = clean(["\0" * 63] * count)
+
+    assert_sound(result)
+    assert len(result) == 20
 
 
 @pytest.mark.parametrize("rows", [32, 33, 100, 254, 1_000])
@@ -693,6 +789,25 @@ def test_what_holds_itself_ends() -> None:
 
     for value in (itself, mapping, point, often):
         assert_sound(clean(value))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda value: [[[value] * 254] * 254] * 254,
+        lambda value: {str(n): {str(m): [value] * 254 for m in range(254)} for n in range(254)},
+    ],
+    ids=["lists", "objects"],
+)
+def test_no_more_is_looked_at_than_can_be_sent(wrap: Callable[[object], object]) -> None:
+    """
+    A value of millions of elements costs no more than 8 KB are worth.
+    """
+    counting = Counting()
+
+    assert_sound(clean(wrap(counting)))
+
+    assert counting.asked <= MAX_NESTED_BYTES
 
 
 def test_what_is_shared_a_thousand_times_is_not_written_out() -> None:

@@ -156,7 +156,7 @@ def test_a_batch_always_looks_the_same() -> None:
 @pytest.mark.parametrize("fields", [{"token": SECRET}, {"api_secret": SECRET}, ACCOUNT])
 def test_a_request_does_not_show_its_credentials(fields: dict[str, str]) -> None:
     """
-    Neither a request's text nor its address says who sends it.
+    Neither a request's text nor its address says who sends it, or what.
     """
     request = encoded(fields)
     hidden = b64encode(SECRET.encode()).decode().rstrip("=")[:-1]
@@ -165,6 +165,7 @@ def test_a_request_does_not_show_its_credentials(fields: dict[str, str]) -> None
 
     assert SECRET not in shown
     assert hidden not in shown
+    assert repr(request.body) not in shown
     assert "Basic" not in shown
     assert request.url in repr(request)
 
@@ -184,10 +185,12 @@ def test_without_credentials_there_is_no_request(fields: dict[str, Any]) -> None
 
 def test_a_request_does_not_change() -> None:
     """
-    Nobody on the way can send it elsewhere.
+    Nobody on the way can send it elsewhere, nor change what came back.
     """
     with pytest.raises(FrozenInstanceError):
         cast("Any", encoded()).url = "https://example.com"
+    with pytest.raises(FrozenInstanceError):
+        cast("Any", Response(200)).status = 400
 
 
 def test_a_response_may_be_a_status_only() -> None:
