@@ -27,6 +27,7 @@ class Circuit:
     """
 
     __slots__ = (
+        "_asked_until",
         "_clock",
         "_launches",
         "_noticed",
@@ -56,6 +57,8 @@ class Circuit:
         self._noticed = 0
         self._paused = False
         self._resume_at = _NEVER
+        # What the server asked for with ``Retry-After``; only time ends it.
+        self._asked_until = _NEVER
         # Requests are paid for with tokens that come evenly; a minute's worth can be saved up.
         self._pace = None if requests_per_hour is None else requests_per_hour / 3_600
         self._tokens = self._most
@@ -74,14 +77,15 @@ class Circuit:
 
     def opens_at(self) -> float:
         """Say when the next request may be made, in seconds on the monotonic clock."""
+        gate = max(self._resume_at, self._asked_until)
         if self._pace is None:
-            return self._resume_at
+            return gate
         now = self._clock.monotonic()
         self._tokens = min(self._most, self._tokens + (now - self._paced_at) * self._pace)
         self._paced_at = now
         # A billionth less than one, so that rounding does not make it wait for ever.
         missing = 1.0 - 1e-9 - self._tokens
-        return max(self._resume_at, now + missing / self._pace if missing > 0 else _NEVER)
+        return max(gate, now + missing / self._pace if missing > 0 else _NEVER)
 
     def launch(self) -> int:
         """Note that a request is made, and give its number."""
@@ -107,10 +111,12 @@ class Circuit:
         match attempt.outcome:
             case Retryable(reason=reason, after=after):
                 self._fail(launch, reason)
-                if self.failures >= FAILURES or after is not None:
+                now = self._clock.monotonic()
+                if after is not None:
                     # What was asked of one connection holds for all.
-                    resume_at = self._clock.monotonic() + attempt.pause
-                    self._resume_at = max(self._resume_at, resume_at)
+                    self._asked_until = max(self._asked_until, now + attempt.pause)
+                if self.failures >= FAILURES:
+                    self._resume_at = max(self._resume_at, now + attempt.pause)
                 return False
             case Misconfigured(status=status, message=message):
                 self._fail(launch, f"status {status}: {message}")

@@ -112,6 +112,7 @@ class Engine:
         self._last_seal = float("-inf")
         self._wanted = Mark(0, 0)
         self._hurried = False
+        self._looked = float("-inf")
         self._circuit = Circuit(clock, settings.requests_per_hour)
         self._warned_drops = 0
         self.ignored = Tally()
@@ -254,8 +255,10 @@ class Engine:
             moments = [max(due, opens_at) for due in self._due_times()]
             if self._seal_at is not None:
                 moments.append(self._seal_at)
-            later = [moment for moment in moments if moment > now]
-            return min(later) - now if later else None
+            # What has become due since somebody last looked for something to send counts too; what
+            # was due before waits for a connection, and its end rings.
+            later = [moment for moment in moments if moment > self._looked]
+            return max(0.0, min(later) - now) if later else None
 
     def _due_times(self) -> Iterator[float]:
         """Give the moments at which what waits may be tried, as far as it is concerned itself."""
@@ -303,12 +306,13 @@ class Engine:
 
     def _gate_is_open(self) -> bool:
         circuit = self._circuit
-        if self._clock.monotonic() < circuit.opens_at():
+        self._looked = self._clock.monotonic()
+        if self._looked < circuit.opens_at():
             return False
         return circuit.state == "closed" or not self._flying
 
     def _pick(self) -> Shipment | None:
-        now = self._clock.monotonic()
+        now = self._looked
         for head in self._heads():
             if head.due <= now:
                 return self._lanes[head.batch.lane].popleft()
@@ -318,13 +322,14 @@ class Engine:
 
     def settle(self, shipment: Shipment, attempt: Attempt) -> None:
         """Enter in the ledger what an attempt brought, and keep what is to be tried again."""
+        # Halving takes milliseconds; nobody should wait for the lock meanwhile.
+        again = self._again(attempt)
         with self.changed:
             if self._flying.pop(shipment.launch, None) is None:
                 # Given up meanwhile, and counted as that: the time to close was over.
                 return
             if attempt.outcome is not None:
                 self._judge(shipment, attempt)
-            again = self._again(attempt)
             counts = self._counts
             counts["requests"] += attempt.requests
             counts["retries"] += max(0, attempt.requests - 1)
@@ -463,7 +468,7 @@ class Engine:
         with self.changed:
             if not self._gate_is_open():
                 return 0
-            now = self._clock.monotonic()
+            now = self._looked
             due = len(self._ready) + sum(moment <= now for moment, _, _ in self._parked)
             due += sum(head.due <= now for head in self._heads())
             return due if self.circuit == "closed" else min(due, 1)

@@ -204,7 +204,7 @@ class _Process:
                 return False
             self.sender.close()
             self.token.append(True)
-            if len(engine.queue):
+            if engine.queue.waiting:
                 # An event came just now. Either its ring found the token, and another worker is on
                 # its way, or this one stays.
                 try:

@@ -114,19 +114,37 @@ def test_wrong_credentials_pause_it(clock: FakeClock) -> None:
     assert circuit.opens_at() == 60.0
 
 
-def test_haste_opens_it_unless_paused(clock: FakeClock) -> None:
+def test_haste_opens_it_unless_it_was_told(clock: FakeClock) -> None:
     """
-    At the end of the process there is one more try, but not with wrong credentials.
+    At the end of the process there is one more try, but not with wrong credentials, and not before
+    the server wants to hear from us.
     """
-    down, wrong = Circuit(clock, None), Circuit(clock, None)
-    down.judge(down.launch(), ASKED)
+    down, asked, wrong = (Circuit(clock, None) for _ in range(3))
+    for _ in range(FAILURES):
+        down.judge(down.launch(), DOWN)
+    asked.judge(asked.launch(), ASKED)
     wrong.judge(wrong.launch(), WRONG)
 
-    down.hurry()
-    wrong.hurry()
+    for circuit in (down, asked, wrong):
+        circuit.hurry()
 
     assert is_open(down, clock)
-    assert not is_open(wrong, clock)
+    assert asked.opens_at() == 30.0
+    assert wrong.opens_at() == 60.0
+
+
+def test_only_time_ends_what_the_server_asked_for(clock: FakeClock) -> None:
+    """
+    Neither a success that was under way nor a refusal shortens it.
+    """
+    circuit = Circuit(clock, None)
+    first, second, third = (circuit.launch() for _ in range(3))
+
+    circuit.judge(first, Attempt(Retryable("busy", after=300.0), pause=300.0))
+    circuit.judge(second, FINE)
+    circuit.judge(third, WRONG)
+
+    assert circuit.opens_at() == 300.0
 
 
 def test_requests_are_paced(clock: FakeClock) -> None:

@@ -988,3 +988,22 @@ def test_a_batch_for_which_there_is_no_memory_is_counted(monkeypatch: pytest.Mon
 
     stats = bench.engine.stats
     assert (stats.abandoned, stats.delivered, stats.queued_bytes) == (10, 10, 0)
+
+
+def test_a_moment_that_passes_unseen_is_not_forgotten() -> None:
+    """
+    What becomes due between the last look and the wait is looked at again at once.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.clock.advance(2.0 - 1e-9)
+    sendable = bench.engine.sendable
+    bench.clock.advance(1e-6)
+
+    pause = bench.engine.wait()
+
+    assert (sendable, pause) == (0, 0.0)
+    assert bench.engine.sendable == 1
+    assert bench.engine.wait() is None
