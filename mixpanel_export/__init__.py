@@ -13,7 +13,6 @@ each is an *outcome*, and the ledger (`Pipeline.stats`) accounts for every event
 """
 
 from mixpanel_export._context import bind, bound, clear, unbind
-from mixpanel_export._engine import Health, Stats
 from mixpanel_export._event import Event
 from mixpanel_export._exceptions import (
     MixpanelExportError,
@@ -22,26 +21,41 @@ from mixpanel_export._exceptions import (
     TransportError,
 )
 from mixpanel_export._handler import MixpanelHandler
+from mixpanel_export._ledger import Health, Stats
+from mixpanel_export._lifecycle import drain_on_sigterm
 from mixpanel_export._pipeline import Pipeline
 from mixpanel_export._record import Record
 from mixpanel_export._settings import Settings
+from mixpanel_export._update import (
+    GroupUpdate,
+    ProfileUpdate,
+    alias_event,
+    identify_event,
+    merge_event,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Event",
+    "GroupUpdate",
     "Health",
     "MixpanelExportError",
     "MixpanelHandler",
     "Pipeline",
+    "ProfileUpdate",
     "Record",
     "Settings",
     "SettingsError",
     "SpoolError",
     "Stats",
     "TransportError",
+    "alias_event",
     "bind",
     "bound",
     "clear",
+    "drain_on_sigterm",
+    "identify_event",
+    "merge_event",
     "unbind",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import zlib
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +25,30 @@ _FRAME: Final = 2
 # measured on product events. 31 asks zlib for gzip's format with the largest window.
 _LEVEL: Final = 1
 _GZIP: Final = 31
+
+
+# Where an event's own time stands in its line; see `_event`.
+_TIME: Final = re.compile(rb'"properties":\{"time":(\d+)')
+
+
+class Lane(str, Enum):
+    """
+    The ways a line can go. Batches of different lanes are never mixed.
+
+    Events go side by side, in any order. The lanes of updates and identity are first in, first out,
+    one request at a time.
+    """
+
+    IMPORT = "import"
+    TRACK = "track"
+    IDENTITY = "identity"  # to /import as well, but by themselves: one verb can spoil a batch
+    ENGAGE = "engage"
+    GROUPS = "groups"
+
+    @property
+    def in_order(self) -> bool:
+        """True if its batches are sent one after the other."""
+        return self not in {Lane.IMPORT, Lane.TRACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +72,47 @@ class Batch:
     gzip: bool
     """Whether *body* is compressed."""
 
+    lane: Lane = Lane.IMPORT
+    """Which way it goes."""
+
+    repeatable: bool = True
+    """False if its lines must not be applied twice, such as an increment."""
+
     @classmethod
-    def of(cls, lines: Sequence[bytes], *, gzip: bool = True) -> Batch:
+    def of(
+        cls,
+        lines: Sequence[bytes],
+        *,
+        gzip: bool = True,
+        lane: Lane = Lane.IMPORT,
+        repeatable: bool = True,
+    ) -> Batch:
         """Seal *lines*, at least one, in their order."""
         array = b"[" + _SEPARATOR.join(lines) + b"]"
         body = array
         if gzip:
             compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
             body = compressor.compress(array) + compressor.flush()
-        return cls(body=body, count=len(lines), raw_size=len(array), gzip=gzip)
+        return cls(
+            body=body,
+            count=len(lines),
+            raw_size=len(array),
+            gzip=gzip,
+            lane=lane,
+            repeatable=repeatable,
+        )
+
+    def array(self) -> bytes:
+        """Give the JSON array, not compressed."""
+        return zlib.decompress(self.body, _GZIP) if self.gzip else self.body
 
     def lines(self) -> list[bytes]:
         """Take the batch apart again."""
-        array = zlib.decompress(self.body, _GZIP) if self.gzip else self.body
-        return array[1:-1].split(_SEPARATOR)
+        return self.array()[1:-1].split(_SEPARATOR)
+
+    def part(self, lines: Sequence[bytes]) -> Batch:
+        """Seal some of its lines as a batch of the same kind."""
+        return Batch.of(lines, gzip=self.gzip, lane=self.lane, repeatable=self.repeatable)
 
     def halves(self) -> tuple[Batch, Batch]:
         """
@@ -71,7 +125,28 @@ class Batch:
             raise ValueError("a batch of one line has no halves")
         lines = self.lines()
         middle = len(lines) // 2
-        return Batch.of(lines[:middle], gzip=self.gzip), Batch.of(lines[middle:], gzip=self.gzip)
+        return self.part(lines[:middle]), self.part(lines[middle:])
+
+    def by_age(self, moment_ms: int) -> tuple[Batch, ...]:
+        """
+        Split off the events whose time is before *moment_ms*; they change to the lane `IMPORT`.
+
+        Returns:
+            The batch itself if there are none, else the parts.
+        """
+        lines = self.lines()
+        old = [line for line in lines if _time_of(line) < moment_ms]
+        if not old:
+            return (self,)
+        old_batch = replace(self.part(old), lane=Lane.IMPORT)
+        recent = [line for line in lines if _time_of(line) >= moment_ms]
+        return (self.part(recent), old_batch) if recent else (old_batch,)
+
+
+def _time_of(line: bytes) -> int:
+    found = _TIME.search(line)
+    # A line without a time is given that of its arrival, so it is not old.
+    return int(found[1]) if found else sys.maxsize
 
 
 def fitting(lines: Sequence[bytes], max_bytes: int) -> int:

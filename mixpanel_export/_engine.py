@@ -9,6 +9,9 @@ What to do next: the state of one pipeline in one process, without threads.
 
 A worker calls `pack`, whoever has a connection calls `next` and `settle`; a simulator calls all
 three. Each method takes the lock for a moment; nothing slow happens under it.
+
+Events go side by side and overtake each other. What goes by another lane (see `Lane`) waits in a
+line of its own, of which only the head may be in flight.
 """
 
 from __future__ import annotations
@@ -16,14 +19,15 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mixpanel_export._batch import Batch
-from mixpanel_export._notice import Notices
+from mixpanel_export._batch import Batch, Lane
+from mixpanel_export._circuit import Circuit
+from mixpanel_export._ledger import DROPS, Health, Stats
+from mixpanel_export._limits import MAX_REQUEST_UPDATES
 from mixpanel_export._outcome import Misconfigured, Retryable
 from mixpanel_export._queue import MemoryQueue
 from mixpanel_export._sender import Attempt, Shipment
@@ -33,99 +37,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mixpanel_export._clock import Clock
+    from mixpanel_export._notice import Notices
     from mixpanel_export._settings import Settings
-
-#: Why an event was never accepted.
-DROPS: Final = (
-    "full",
-    "closed",
-    "no_identity",
-    "no_token",
-    "too_large",
-    "transform",
-    "sampled",
-    "budget",
-)
-
-#: Failures in a row after which only single requests probe. Ours: two can be chance.
-CIRCUIT_FAILURES: Final = 3
 
 #: How long the first event of an idle pipeline waits for company, in seconds.
 FIRST_WAIT: Final = 0.25
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
-    """
-    The ledger, in events.
-
-    ::
-
-        accepted + adopted = delivered + rejected + evicted + expired + abandoned + queued
-
-    """
-
-    accepted: int = 0
-    """Taken in."""
-
-    adopted: int = 0
-    """Taken over from the spool of a process that is gone."""
-
-    delivered: int = 0
-    """Acknowledged by Mixpanel."""
-
-    rejected: int = 0
-    """Refused by Mixpanel for what they are; final."""
-
-    evicted: int = 0
-    """Pushed out by newer ones, with ``overflow="drop_oldest"``."""
-
-    expired: int = 0
-    """Too old to be kept any longer."""
-
-    abandoned: int = 0
-    """Given up: not sent when the time to close or exit was over."""
-
-    queued: int = 0
-    """Waiting, in flight, or waiting to be tried again."""
-
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    """Never accepted, by reason; only reasons that occurred."""
-
-    ignored: int = 0
-    """Records that are no events."""
-
-    damaged: int = 0
-    """Found broken in a spool, and left out."""
-
-    retries: int = 0
-    """Requests that brought no verdict and were, or will be, made again."""
-
-    requests: int = 0
-    """Requests in all."""
-
-    queued_bytes: int = 0
-    """What `queued` takes, as it is held."""
-
-    oldest_age: float = 0.0
-    """How long the oldest of `queued` has waited, in seconds; 0.0 if there is none."""
+#: How often a batch may fail with a 5xx, with others succeeding in between, until it is halved:
+#: then something in it seems to break the server. Ours.
+FAILURES_ALONE: Final = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """Whether delivery works."""
+class Mark(NamedTuple):
+    """A moment in what was accepted: how many events before it, and how many of all else."""
 
-    ok: bool
-    """True unless the last attempt failed."""
+    events: int
+    aside: int
 
-    circuit: str
-    """``closed``: sending; ``open``: no answers, single probes; ``paused``: misconfigured."""
 
-    reason: str = ""
-    """What is wrong, in a few words."""
+class _Load(NamedTuple):
+    """Lines on their way from the queue into a batch."""
 
-    last_success_age: float | None = None
-    """Seconds since the last verdict from Mixpanel; `None` if there was none yet."""
+    lines: list[bytes]
+    lane: Lane
+    repeatable: bool
+    ordinal: int
+    since: float
+    era: int
 
 
 class Engine:
@@ -159,28 +97,23 @@ class Engine:
         # something (flush, close, stats), never when they emit; hence a condition to wait on, and a
         # lock that the same thread may take again, from a signal handler.
         self.changed = threading.Condition(threading.RLock())
+        self._events_lane = Lane.TRACK if settings.api == "track" else Lane.IMPORT
         self._ready: deque[Shipment] = deque()
         self._parked: list[tuple[float, int, Shipment]] = []
+        self._lanes: dict[Lane, deque[Shipment]] = {lane: deque() for lane in Lane if lane.in_order}
         self._flying: dict[int, Shipment] = {}
         self._order = count()
         self._packing = 0
-        self._taken = 0
+        self._taken = Mark(0, 0)
         self._given_up = 0
         self._counts: Counter[str] = Counter()
         self._since: float | None = None
         self._seal_at: float | None = None
         self._last_seal = float("-inf")
-        self._wanted = 0
+        self._wanted = Mark(0, 0)
         self._hurried = False
-        # Failures in a row. Those of requests that were under way at the same time count as one:
-        # four connections that break together are no worse than one.
-        self._failures = 0
-        self._launches = 0
-        self._noticed = 0
-        self._paused = False
-        self._resume_at = float("-inf")
-        self._reason = ""
-        self._last_success: float | None = None
+        self._looked = float("-inf")
+        self._circuit = Circuit(clock, settings.requests_per_hour)
         self._warned_drops = 0
         self.ignored = Tally()
         self.dropped = {reason: Tally() for reason in DROPS}
@@ -190,57 +123,83 @@ class Engine:
     def pack(self) -> bool:
         """Seal one batch, if one is due; False if none was."""
         with self.changed:
-            if not self._seal_due():
+            load = self._load() if self._seal_due() else None
+            if load is None:
                 return False
-            ordinal, since, era = self._taken, self._since, self._given_up
-            lines = self.queue.take()
-            self._taken += len(lines)
             self._packing += 1
-            now = self._clock.monotonic()
-            self._since = self._seal_at = None
-            self._last_seal = now
         # Compressing takes milliseconds; nobody should wait for the lock meanwhile.
-        raw = sum(map(len, lines))
         shipment = None
         try:
-            batch = Batch.of(lines, gzip=self._settings.gzip)
-            shipment = Shipment(batch, ordinal=ordinal, since=now if since is None else since)
+            # Mixpanel does not take compressed updates. -- User Profiles: Set (read 2026-08-21).
+            gzip = self._settings.gzip and load.lane not in {Lane.ENGAGE, Lane.GROUPS}
+            batch = Batch.of(load.lines, gzip=gzip, lane=load.lane, repeatable=load.repeatable)
+            shipment = Shipment(batch, ordinal=load.ordinal, since=load.since)
         finally:
             # Also if there was no memory for it: then these lines are lost, and counted.
             with self.changed:
                 self._packing -= 1
-                if shipment is None:
-                    self._counts["abandoned"] += len(lines)
-                    self.queue.release(len(lines), raw)
-                else:
-                    self.queue.resize(raw, len(shipment.batch.body))
-                    self._admit(shipment, era)
+                self._admit(load, shipment)
                 self.changed.notify_all()
         return True
 
-    def _admit(self, shipment: Shipment, era: int) -> None:
-        if era == self._given_up:
+    def _load(self) -> _Load:
+        """Take the lines of one batch: of the other lanes first, since they are few."""
+        settings = self._settings
+        now = self._clock.monotonic()
+        since = now if self._since is None else self._since
+        events, others = self._taken
+        aside = self.queue.take_aside(
+            min(MAX_REQUEST_UPDATES, settings.batch_events), settings.batch_bytes
+        )
+        lines = [each.line for each in aside] if aside else self.queue.take()
+        if aside:
+            lane, _, repeatable = aside[0]
+            load = _Load(lines, lane, repeatable, others, since, self._given_up)
+            self._taken = Mark(events, others + len(lines))
+        else:
+            load = _Load(lines, self._events_lane, True, events, since, self._given_up)
+            self._taken = Mark(events + len(lines), others)
+        if not aside or not self.queue.waiting:
+            self._since = self._seal_at = None
+            self._last_seal = now
+        return load
+
+    def _admit(self, load: _Load, shipment: Shipment | None) -> None:
+        raw = sum(map(len, load.lines))
+        if shipment is None:
+            self._counts["abandoned"] += len(load.lines)
+            self.queue.release(len(load.lines), raw)
+            return
+        self.queue.resize(raw, len(shipment.batch.body))
+        if load.era != self._given_up:
+            self._count("abandoned", shipment)
+        elif load.lane.in_order:
+            self._lanes[load.lane].append(shipment)
+        else:
             self._ready.append(shipment)
             self._evict()
-        else:
-            self._count("abandoned", shipment)
 
     def _seal_due(self) -> bool:
         queue = self.queue
-        if not len(queue):
+        if not queue.waiting:
             return False
         now = self._clock.monotonic()
         if self._since is None:
             self._since = now
-        if queue.full_batch or self._hurried or self._taken < self._wanted:
+        full = queue.full_batch or queue.aside >= MAX_REQUEST_UPDATES
+        if full or self._hurried or self._is_wanted():
             return True
-        if self._ready:
+        if self._ready and not queue.aside:
             # More than the connections can take is waiting anyway: let this batch grow.
             return False
         if self._seal_at is None:
             interval = self._settings.flush_interval
             self._seal_at = max(self._last_seal + interval, now + min(FIRST_WAIT, interval))
         return now >= self._seal_at
+
+    def _is_wanted(self) -> bool:
+        taken, wanted = self._taken, self._wanted
+        return taken.events < wanted.events or taken.aside < wanted.aside
 
     def _evict(self) -> None:
         """Make room for a batch by giving up the oldest ones, if that is the policy."""
@@ -287,18 +246,34 @@ class Engine:
             queue = self.queue
             queue.arm(batch=False)
             # Only now look at the lines: one may have come before the queue was armed.
-            if len(queue):
+            if queue.waiting:
                 if self._seal_due():
                     return 0.0
                 queue.arm(batch=True)
-            moments = [] if self._seal_at is None else [self._seal_at]
-            if self._parked and not self._ready:
-                moments.append(max(self._parked[0][0], self._resume_at))
-            if self._ready:
-                moments.append(self._resume_at)
             now = self._clock.monotonic()
-            later = [moment for moment in moments if moment > now]
-            return min(later) - now if later else None
+            opens_at = self._circuit.opens_at()
+            moments = [max(due, opens_at) for due in self._due_times()]
+            if self._seal_at is not None:
+                moments.append(self._seal_at)
+            # What has become due since somebody last looked for something to send counts too; what
+            # was due before waits for a connection, and its end rings.
+            later = [moment for moment in moments if moment > self._looked]
+            return max(0.0, min(later) - now) if later else None
+
+    def _due_times(self) -> Iterator[float]:
+        """Give the moments at which what waits may be tried, as far as it is concerned itself."""
+        if self._ready:
+            yield float("-inf")
+        if self._parked:
+            yield self._parked[0][0]
+        yield from (head.due for head in self._heads())
+
+    def _heads(self) -> Iterator[Shipment]:
+        """Give the first shipment of each lane that has nothing in flight."""
+        busy = {shipment.batch.lane for shipment in self._flying.values()}
+        for lane, shipments in self._lanes.items():
+            if shipments and lane not in busy:
+                yield shipments[0]
 
     def _warn_of_drops(self) -> None:
         full = self.dropped["full"].value
@@ -315,156 +290,188 @@ class Engine:
     def next(self) -> Shipment | None:
         """Give what may be sent now, or None; it counts as in flight until `settle`."""
         with self.changed:
-            now = self._clock.monotonic()
-            while self._parked and self._parked[0][0] <= now:
-                self._ready.append(heapq.heappop(self._parked)[2])
-            if not self._ready or now < self._resume_at:
+            if not self._gate_is_open():
                 return None
-            if self.circuit != "closed" and self._flying:
+            shipment = self._pick()
+            if shipment is None:
                 return None
             # A fresh batch that probes after five failures waits as long as after five of its own.
-            shipment = self._ready.popleft()
-            self._launches += 1
             shipment = replace(
                 shipment,
-                failures=max(shipment.failures, self._failures),
-                launch=self._launches,
+                failures=max(shipment.failures, self._circuit.failures),
+                launch=self._circuit.launch(),
             )
             self._flying[shipment.launch] = shipment
             return shipment
 
+    def _gate_is_open(self) -> bool:
+        circuit = self._circuit
+        self._looked = self._clock.monotonic()
+        if self._looked < circuit.opens_at():
+            return False
+        return circuit.state == "closed" or not self._flying
+
+    def _pick(self) -> Shipment | None:
+        now = self._looked
+        for head in self._heads():
+            if head.due <= now:
+                return self._lanes[head.batch.lane].popleft()
+        while self._parked and self._parked[0][0] <= now:
+            self._ready.append(heapq.heappop(self._parked)[2])
+        return self._ready.popleft() if self._ready else None
+
     def settle(self, shipment: Shipment, attempt: Attempt) -> None:
         """Enter in the ledger what an attempt brought, and keep what is to be tried again."""
+        # Halving takes milliseconds; nobody should wait for the lock meanwhile.
+        again = self._again(attempt)
         with self.changed:
             if self._flying.pop(shipment.launch, None) is None:
                 # Given up meanwhile, and counted as that: the time to close was over.
                 return
-            self._counts["requests"] += attempt.requests
-            self._counts["retries"] += attempt.requests - 1
-            self._counts["delivered"] += attempt.delivered
-            self._counts["rejected"] += len(attempt.rejections)
-            self._judge(shipment, attempt)
+            if attempt.outcome is not None:
+                self._judge(shipment, attempt)
+            counts = self._counts
+            counts["requests"] += attempt.requests
+            counts["retries"] += max(0, attempt.requests - 1)
+            counts["delivered"] += attempt.delivered
+            counts["rejected"] += len(attempt.rejections)
+            counts["abandoned"] += attempt.abandoned
             batch = shipment.batch
-            again = sum(len(each.batch.body) for each in attempt.again)
-            self.queue.resize(len(batch.body), again)
-            self.queue.release(batch.count - sum(each.batch.count for each in attempt.again), 0)
-            now = self._clock.monotonic()
-            for each in reversed(attempt.again):
-                if each.due <= now:
-                    # Halves go before what came later.
-                    self._ready.appendleft(each)
-                else:
-                    heapq.heappush(self._parked, (each.due, next(self._order), each))
+            self.queue.resize(len(batch.body), sum(len(each.batch.body) for each in again))
+            self.queue.release(batch.count - sum(each.batch.count for each in again), 0)
+            # In reverse, since each goes to the front: parts stay in their order, and go before
+            # what came later.
+            for each in reversed(again):
+                self._return(each)
             self.changed.notify_all()
 
+    def _return(self, shipment: Shipment) -> None:
+        lane = shipment.batch.lane
+        if lane.in_order:
+            self._lanes[lane].appendleft(shipment)
+        elif shipment.due <= self._clock.monotonic():
+            self._ready.appendleft(shipment)
+        else:
+            heapq.heappush(self._parked, (shipment.due, next(self._order), shipment))
+
     def _judge(self, shipment: Shipment, attempt: Attempt) -> None:
-        """Open or close the circuit."""
-        outcome = attempt.outcome
-        now = self._clock.monotonic()
-        match outcome:
-            case Retryable(reason=reason, after=after):
-                self._fail(shipment, reason)
-                due = max(each.due for each in attempt.again)
-                if self._failures >= CIRCUIT_FAILURES or after is not None:
-                    # What was asked of one connection holds for all.
-                    self._resume_at = max(self._resume_at, due)
+        """Open or close the circuit, and tell of trouble."""
+        if self._circuit.judge(shipment.launch, attempt):
+            # It works again: everything at once, nothing waits out its own delay.
+            self._unpark()
+        match attempt.outcome:
+            case Retryable(reason=reason):
+                self._counts["retries"] += 1
                 self._notices.warn(
                     "unreachable",
                     f"events cannot be delivered at the moment ({reason}); they are kept and sent"
                     " again",
                 )
             case Misconfigured(status=status, message=message):
-                self._fail(shipment, f"status {status}: {message}")
-                self._paused = True
-                self._resume_at = max(each.due for each in attempt.again)
+                self._counts["retries"] += 1
                 self._notices.warn(
                     "misconfigured",
                     f"Mixpanel does not take events from here (status {status}: {message});"
                     " check the token or the service account, the region and the address; events"
                     " are kept meanwhile",
                 )
-            case _:
-                if self.circuit != "closed":
-                    # It works again: everything at once, nothing waits out its own delay.
-                    self._unpark()
-                self._failures = 0
-                self._paused = False
-                self._resume_at = float("-inf")
-                self._reason = ""
-                self._last_success = now
+        if attempt.abandoned:
+            self._notices.warn(
+                "unknown",
+                f"{attempt.abandoned} updates such as increments may or may not have been applied;"
+                " they are not sent again",
+            )
 
-    def _fail(self, shipment: Shipment, reason: str) -> None:
-        self._counts["retries"] += 1
-        self._reason = reason
-        if shipment.launch > self._noticed:
-            self._failures += 1
-            self._noticed = self._launches
+    def _again(self, attempt: Attempt) -> tuple[Shipment, ...]:
+        """Give what is to be tried again; halved if it keeps failing while others succeed."""
+        outcome = attempt.outcome
+        if not isinstance(outcome, Retryable) or (outcome.status or 0) < 500:
+            return attempt.again
+        successes = self._circuit.successes
+        again = []
+        for each in attempt.again:
+            alone = each.alone + (each.failures > 1 and successes > each.witnessed)
+            marked = replace(each, alone=alone, witnessed=successes)
+            if alone < FAILURES_ALONE or each.batch.count == 1:
+                again.append(marked)
+            else:
+                again += [replace(marked, batch=half, alone=0) for half in each.batch.halves()]
+        return tuple(again)
 
     def _unpark(self) -> None:
         self._ready.extend(shipment for _, _, shipment in sorted(self._parked))
         self._parked.clear()
+        for lane in self._lanes.values():
+            if lane:
+                lane[0] = replace(lane[0], due=0.0)
 
     # -- everybody's part -------------------------------------------------------------------------
 
     @property
     def circuit(self) -> str:
         """``closed``, ``open`` or ``paused``; see `Health`."""
-        if self._paused:
-            return "paused"
-        return "open" if self._failures >= CIRCUIT_FAILURES else "closed"
+        return self._circuit.state
 
-    @property
-    def accepted(self) -> int:
-        """How many events were accepted so far."""
+    def mark(self) -> Mark:
+        """Say how much was accepted so far."""
         with self.changed:
-            return self._taken + len(self.queue)
+            events, aside = self._taken
+            return Mark(events + len(self.queue), aside + self.queue.aside)
 
-    def want(self, ordinal: int) -> None:
-        """Ask that the first *ordinal* events be sealed without waiting for others."""
+    def want(self, mark: Mark) -> None:
+        """Ask that what was accepted before *mark* be sealed without waiting for more."""
         with self.changed:
-            self._wanted = max(self._wanted, ordinal)
+            wanted = self._wanted
+            self._wanted = Mark(max(wanted.events, mark.events), max(wanted.aside, mark.aside))
 
     def hurry(self) -> None:
         """Seal and try everything at once from now on: the time is running out."""
         with self.changed:
             self._hurried = True
-            if not self._paused:
+            if self.circuit != "paused":
                 # One try for what is waiting for a retry that might come too late.
                 self._unpark()
-                self._resume_at = float("-inf")
+            self._circuit.hurry()
 
-    def unhurry(self) -> None:
+    def calm(self) -> None:
         """Go back to the ordinary pace."""
         with self.changed:
             self._hurried = False
 
-    def settled(self, ordinal: int) -> bool:
-        """Say whether the first *ordinal* events have reached a final state."""
+    def settled(self, mark: Mark) -> bool:
+        """Say whether what was accepted before *mark* has reached a final state."""
         with self.changed:
-            if self._packing or self._taken < ordinal:
+            taken = self._taken
+            if self._packing or taken.events < mark.events or taken.aside < mark.aside:
                 return False
-            return all(shipment.ordinal >= ordinal for shipment in self._held())
+            return all(
+                shipment.ordinal >= (mark.aside if shipment.batch.lane.in_order else mark.events)
+                for shipment in self._held()
+            )
 
     def _held(self) -> Iterator[Shipment]:
         yield from self._ready
         yield from (shipment for _, _, shipment in self._parked)
         yield from self._flying.values()
+        for lane in self._lanes.values():
+            yield from lane
 
     @property
     def idle(self) -> bool:
         """True if nothing is held at all."""
         with self.changed:
-            return not (self._packing or len(self.queue) or any(True for _ in self._held()))
+            return not (self._packing or self.queue.waiting or any(True for _ in self._held()))
 
     @property
     def sendable(self) -> int:
         """How many batches could be sent now if there were connections for them."""
         with self.changed:
-            now = self._clock.monotonic()
-            if now < self._resume_at:
+            if not self._gate_is_open():
                 return 0
+            now = self._looked
             due = len(self._ready) + sum(moment <= now for moment, _, _ in self._parked)
-            return due if self.circuit == "closed" else min(due, int(not self._flying))
+            due += sum(head.due <= now for head in self._heads())
+            return due if self.circuit == "closed" else min(due, 1)
 
     def lose(self, shipment: Shipment) -> None:
         """Give up what is in flight, because of a bug."""
@@ -479,15 +486,15 @@ class Engine:
             before = self._counts["abandoned"]
             # A batch that is being packed at this moment belongs to it too.
             self._given_up += 1
-            while lines := self.queue.take():
-                self._taken += len(lines)
-                self._counts["abandoned"] += len(lines)
-                self.queue.release(len(lines), sum(map(len, lines)))
+            while self.queue.waiting:
+                self._admit(self._load(), None)
             for shipment in list(self._held()):
                 self._count("abandoned", shipment)
             self._ready.clear()
             self._parked.clear()
             self._flying.clear()
+            for lane in self._lanes.values():
+                lane.clear()
             self.changed.notify_all()
             return self._counts["abandoned"] - before
 
@@ -503,7 +510,7 @@ class Engine:
             if self._since is not None:
                 since.append(self._since)
             return Stats(
-                accepted=self._taken + len(self.queue),
+                accepted=sum(self.mark()),
                 queued=self.queue.held_events,
                 **{name: counts[name] for name in (*final, "retries", "requests")},
                 dropped=MappingProxyType({name: n for name, n in dropped.items() if n}),
@@ -516,10 +523,11 @@ class Engine:
     def health(self) -> Health:
         """Whether delivery works."""
         with self.changed:
-            last = self._last_success
+            circuit = self._circuit
+            last = circuit.last_success
             return Health(
-                ok=self._failures == 0,
-                circuit=self.circuit,
-                reason=self._reason,
+                ok=circuit.failures == 0,
+                circuit=circuit.state,
+                reason=circuit.reason,
                 last_success_age=None if last is None else self._clock.monotonic() - last,
             )

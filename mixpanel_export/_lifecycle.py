@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
     from mixpanel_export._clock import Deadline
 
 
@@ -24,6 +28,9 @@ class Living(Protocol):
 
     def finish_exit(self, deadline: Deadline) -> None:
         """Wait until nothing is left, or until *deadline*, and account for the rest."""
+
+    def resume(self) -> None:
+        """Go on at the ordinary pace: it was not the end after all."""
 
     def forked(self) -> object:
         """Start anew in a child process: empty, with nothing of the parent's."""
@@ -73,6 +80,46 @@ def drain() -> None:
 def exit_deadline() -> Deadline | None:
     """Say until when what comes during the exit may take; None if the process is not exiting."""
     return _exit_deadline
+
+
+def drain_on_sigterm() -> None:
+    """
+    Deliver what is queued when the process is told to end, then let it end as it would have.
+
+    Python's default for SIGTERM ends the process on the spot: without this, or a handler of the
+    application's that exits, what is queued is lost. The handler that was there before is called
+    after the drain; without one the process ends by the signal, as its parent expects. The drain
+    takes at most the setting `shutdown_timeout`. Calling it twice is the same as once.
+
+    Raises:
+        ValueError: If this is not the main thread: only there can signals be handled.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if isinstance(before, _Terminator):
+        return
+    signal.signal(signal.SIGTERM, _Terminator(before))
+
+
+class _Terminator:
+    """Handles SIGTERM."""
+
+    def __init__(self, before: Callable[[int, FrameType | None], Any] | int | None) -> None:
+        self._before = before
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        global _exit_deadline  # noqa: PLW0603
+        drain()
+        before = self._before
+        if callable(before):
+            before(number, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        # Ignored, or handled without an exit: life goes on.
+        _exit_deadline = None
+        for pipeline in list(_living):
+            pipeline.resume()
 
 
 def _after_fork_in_child() -> None:

@@ -34,6 +34,20 @@ MAX_DEPTH: Final = 3
 # 8 KB for a list or an object on an event. -- Property Reference, Data Types (read 2026-08-21).
 MAX_NESTED_BYTES: Final = 8_000
 
+# A list or an object on a profile: 256 KB. -- Property Reference, Data Types (read 2026-08-21).
+MAX_PROFILE_NESTED_BYTES: Final = 256_000
+
+# An update of a profile: 1 MB. -- User Profile Limits (read 2026-08-21).
+MAX_UPDATE_BYTES: Final = 1_000_000
+
+# Updates in one request: 2000, but 200 are advised. -- User Profile Limits, User Profiles (read
+# 2026-08-21).
+MAX_REQUEST_UPDATES: Final = 200
+
+# /track takes the events of the last five days. -- Track Events (read 2026-08-21). In milliseconds;
+# less an hour, so that an event does not come of age on its way.
+MAX_TRACK_AGE_MS: Final = (5 * 24 - 1) * 3_600 * 1_000
+
 # Only letters, digits and hyphens, at most 36 bytes. -- Import Events (read 2026-08-21).
 MAX_INSERT_ID_BYTES: Final = 36
 

@@ -65,6 +65,9 @@ class Retryable:
     applied: bool = True
     """False if it is certain that the server did nothing with the request."""
 
+    status: int | None = None
+    """The status of the answer; `None` if there was none."""
+
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
@@ -110,13 +113,13 @@ def read_response(response: Response, batch: Batch, now: float) -> Outcome:
     if status in _NOT_NOW or status >= 500:
         after = retry_after(response.headers.get("retry-after"), now)
         applied = not (status in {429, 503} and answer is not None)
-        return Retryable(f"status {status}", after, applied=applied)
+        return Retryable(f"status {status}", after, applied=applied, status=status)
     if status == 413:
         return TooLarge()
     if not (200 <= status < 300 or status in {400, 422}):
         return Misconfigured(status, _message(answer or {}))
     if answer is None:
-        return Retryable(f"status {status} with an answer that is not Mixpanel's")
+        return Retryable(f"status {status} with an answer that is not Mixpanel's", status=status)
     # Without strict=1, a 0 in a 200 is all that one learns of an invalid event.
     refused = answer["status"] == 0 if status < 400 else not answer.get("failed_records")
     return Refused(status, _message(answer)) if refused else _delivered(status, answer, batch)

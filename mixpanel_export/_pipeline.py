@@ -16,18 +16,28 @@ import secrets
 import weakref
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from mixpanel_export import _lifecycle
+from mixpanel_export import _lifecycle, _metrics
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
-from mixpanel_export._engine import Engine, Health, Stats
+from mixpanel_export._engine import Engine
 from mixpanel_export._event import Drop, Event, Translator
 from mixpanel_export._exceptions import SettingsError
+from mixpanel_export._ledger import Health, Stats
 from mixpanel_export._notice import Notices, logger
+from mixpanel_export._outcome import Delivered
 from mixpanel_export._sender import Sender
+from mixpanel_export._update import (
+    VERBS,
+    Aside,
+    GroupUpdate,
+    ProfileUpdate,
+    seal_update,
+    seal_verb,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -60,7 +70,7 @@ class Seal(Protocol):
         insert_id: Callable[[], str],
         wall: Callable[[], float],
         /,
-    ) -> bytes | Drop:
+    ) -> bytes | Aside | Drop:
         """Make the line, or say why there is none."""
 
 
@@ -78,6 +88,7 @@ class _Process:
         self.notices = Notices(clock)
         self.engine = Engine(settings, clock=clock, notices=self.notices, ring=self.ring)
         self.put: Callable[[bytes], bool] = self.engine.queue.put
+        self.put_aside: Callable[[Aside], bool] = self.engine.queue.put_aside
         self.off = settings.disabled
         self.sender = Sender(settings, transport, clock=clock, random=random.random)
         # 96 random bits name the process and a counter the event: unique for less than the price of
@@ -95,6 +106,7 @@ class _Process:
         self.idle = 0
         self.retiring = False
         self.closed = False
+        self.time: Callable[[float, str], None] | None = None
 
     # -- from the callers' threads ----------------------------------------------------------------
 
@@ -128,6 +140,8 @@ class _Process:
     def work(self) -> None:
         """Step until retired."""
         delivering.add(_thread.get_ident())
+        if self.time is None:
+            self.time = _metrics.observe(self.engine, self.settings)
         try:
             while not (self.retiring and self.retire()):
                 self.listen(self.step_safely())
@@ -190,7 +204,7 @@ class _Process:
                 return False
             self.sender.close()
             self.token.append(True)
-            if len(engine.queue):
+            if engine.queue.waiting:
                 # An event came just now. Either its ring found the token, and another worker is on
                 # its way, or this one stays.
                 try:
@@ -230,6 +244,7 @@ class _Process:
     def carry(self, shipment: Shipment, deadline: Deadline, *, connection: bool = False) -> None:
         """Make one attempt and account for it; *connection* says that its thread is idle then."""
         engine = self.engine
+        started = self.clock.monotonic()
         try:
             attempt = self.sender.attempt(shipment, deadline)
         except Exception as error:  # noqa: BLE001 -- a bug; it costs this batch and is counted
@@ -246,6 +261,10 @@ class _Process:
                 engine.settle(shipment, attempt)
         if attempt is not None:
             self.tell(attempt.rejections)
+            if self.time is not None:
+                kind = type(attempt.outcome).__name__
+                seconds = self.clock.monotonic() - started
+                self.time(seconds, "" if isinstance(attempt.outcome, Delivered) else kind)
 
     def tell(self, rejections: tuple[Rejection, ...]) -> None:
         """Tell whoever asked, and the log, about rejected events."""
@@ -334,7 +353,7 @@ class Pipeline:
         self.doors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._clock = clock
         self._wall = clock.wall
-        self._seal: Seal = Translator(settings).seal
+        self._seal_event: Seal = Translator(settings).seal
         self._process = self._new_process()
         if settings.exposed:
             self._process.notices.warn(
@@ -344,15 +363,136 @@ class Pipeline:
 
     # -- taking in --------------------------------------------------------------------------------
 
-    def submit(self, event: Event) -> bool:
+    def submit(self, item: Event | ProfileUpdate | GroupUpdate) -> bool:
         """
-        Take *event* in; returns at once.
+        Take an event or an update in; returns at once.
+
+        Events of the names ``$identify``, ``$create_alias`` and ``$merge`` change identities; see
+        `identify_event`, `alias_event` and `merge_event`. Updates and these are delivered in the
+        order in which they are submitted.
 
         Returns:
             True if it was accepted: it will be delivered, or counted with the reason. False if it
             was not, and `stats` says why.
         """
-        return self.offer(event, self._seal)
+        return self.offer(item, self._seal)
+
+    def update_profile(  # noqa: PLR0913 -- Mixpanel's operations, by their names
+        self,
+        distinct_id: str,
+        *,
+        set: Mapping[str, Any] | None = None,  # noqa: A002
+        set_once: Mapping[str, Any] | None = None,
+        add: Mapping[str, float] | None = None,
+        append: Mapping[str, Any] | None = None,
+        union: Mapping[str, Any] | None = None,
+        remove: Mapping[str, Any] | None = None,
+        unset: Iterable[str] | None = None,
+        ip: str = "0",
+    ) -> bool:
+        """
+        Update the profile of a user, one operation after the other.
+
+        Args:
+            distinct_id: Whose.
+
+            set: Values to set.
+
+            set_once: Values to set where there is none yet.
+
+            add: Numbers to add; negative ones subtract.
+
+            append: Values to append to lists.
+
+            union: Lists of values, to append where they are missing.
+
+            remove: Values to remove from lists.
+
+            unset: Names of properties to remove.
+
+            ip: The user's address, for the place; ``"0"`` leaves the place alone.
+
+        Returns:
+            True if all of it was accepted. `stats` says why not.
+        """
+        operations = {
+            "$set": set,
+            "$set_once": set_once,
+            "$add": add,
+            "$append": append,
+            "$union": union,
+            "$remove": remove,
+            "$unset": None if unset is None else list(unset),
+        }
+        # All of them, whatever becomes of the first.
+        return all(
+            [  # noqa: C419
+                self.submit(ProfileUpdate(distinct_id, operation, value, ip=ip))
+                for operation, value in operations.items()
+                if value is not None
+            ]
+        )
+
+    def update_group(  # noqa: PLR0913 -- as above
+        self,
+        group_key: str,
+        group_id: str,
+        *,
+        set: Mapping[str, Any] | None = None,  # noqa: A002
+        set_once: Mapping[str, Any] | None = None,
+        union: Mapping[str, Any] | None = None,
+        remove: Mapping[str, Any] | None = None,
+        unset: Iterable[str] | None = None,
+    ) -> bool:
+        """
+        Update the profile of a group, one operation after the other; see `update_profile`.
+
+        Args:
+            group_key: The kind of group, such as ``company``.
+
+            group_id: Which group.
+
+            set: Values to set.
+
+            set_once: Values to set where there is none yet.
+
+            union: Lists of values, to append where they are missing.
+
+            remove: Values to remove from lists.
+
+            unset: Names of properties to remove.
+
+        Returns:
+            True if all of it was accepted. `stats` says why not.
+        """
+        operations = {
+            "$set": set,
+            "$set_once": set_once,
+            "$union": union,
+            "$remove": remove,
+            "$unset": None if unset is None else list(unset),
+        }
+        # All of them, whatever becomes of the first.
+        return all(
+            [  # noqa: C419
+                self.submit(GroupUpdate(group_key, group_id, operation, value))
+                for operation, value in operations.items()
+                if value is not None
+            ]
+        )
+
+    def _seal(
+        self,
+        item: Event | ProfileUpdate | GroupUpdate,
+        insert_id: Callable[[], str],
+        wall: Callable[[], float],
+        /,
+    ) -> bytes | Aside | Drop:
+        if isinstance(item, Event):
+            if item.name in VERBS:
+                return seal_verb(item, insert_id(), wall())
+            return self._seal_event(item, insert_id, wall)
+        return seal_update(item) if self.settings.token else Drop.NO_TOKEN
 
     def offer(self, item: object, seal: Seal) -> bool:
         """Take in whatever *seal* makes a line of; what `submit` and the doors call."""
@@ -372,10 +512,14 @@ class Pipeline:
             if process.put(line):
                 return True
             self._count_refused(process)
+        elif type(line) is Aside:
+            if process.put_aside(line):
+                return True
+            self._count_refused(process)
         elif line is Drop.IGNORED:
             process.engine.ignored.bump()
         else:
-            process.engine.dropped[line.value].bump()  # type: ignore[union-attr] # a Drop
+            process.engine.dropped[cast("Drop", line).value].bump()
         return False
 
     @staticmethod
@@ -402,7 +546,7 @@ class Pipeline:
         """
         process = self._current()
         engine = process.engine
-        mark = engine.accepted
+        mark = engine.mark()
         engine.want(mark)
         process.ring()
         settled = process.settle(lambda: engine.settled(mark), self._deadline(timeout))
@@ -429,7 +573,7 @@ class Pipeline:
         """
         process = self._current()
         process.closed = True
-        process.put = _refuse
+        process.put = process.put_aside = _refuse
         process.engine.hurry()
         process.settle(lambda: process.engine.idle, self._deadline(timeout))
         lost = self._give_up(process)
@@ -506,7 +650,7 @@ class Pipeline:
         process = self._new_process()
         if parent.closed:
             process.closed = True
-            process.put = _refuse
+            process.put = process.put_aside = _refuse
         self._process = process
         return process
 
@@ -519,6 +663,10 @@ class Pipeline:
         if process.engine.circuit != "closed":
             limit = min(limit, HOPELESS)
         return Deadline(self._clock, limit)
+
+    def resume(self) -> None:
+        """Go on at the ordinary pace."""
+        self._current().engine.calm()
 
     def finish_exit(self, deadline: Deadline) -> None:
         """Wait until nothing is left, or until *deadline*; give up the rest."""
@@ -537,5 +685,5 @@ class Pipeline:
         return lost
 
 
-def _refuse(_line: bytes) -> bool:
+def _refuse(_line: object) -> bool:
     return False

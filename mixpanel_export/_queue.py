@@ -11,6 +11,8 @@ from mixpanel_export._batch import fitting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mixpanel_export._update import Aside
+
 
 class MemoryQueue:
     """
@@ -40,6 +42,7 @@ class MemoryQueue:
     __slots__ = (
         "_alarm",
         "_alarm_room",
+        "_aside",
         "_batch_bytes",
         "_batch_events",
         "_held_bytes",
@@ -66,6 +69,8 @@ class MemoryQueue:
         self._batch_bytes = batch_bytes
         self._ring = ring
         self._lines: deque[bytes] = deque()
+        # What does not go with the events, in its own order.
+        self._aside: deque[Aside] = deque()
         self._held_events = 0
         self._held_bytes = 0
         # Bytes that may still come until the bound is reached.
@@ -86,19 +91,46 @@ class MemoryQueue:
         return True
 
     def _put_with_care(self, line: bytes, size: int) -> bool:
-        if self._room < 0 or len(self._lines) + self._held_events >= self._max_events:
+        if self._room < 0 or self.held_events >= self._max_events:
             self._room += size
             return False
         # Silence the alarm, then ring. The other way round a worker that arms it in between would
         # never hear of the next batch.
-        self._alarm = self._max_events - self._held_events
+        self._alarm = self._limit
         self._alarm_room = 0
         self._lines.append(line)
         self._ring()
         return True
 
+    def put_aside(self, aside: Aside) -> bool:
+        """Add a line of another lane; False if there is no room for it."""
+        size = len(aside.line)
+        self._room -= size
+        if self._room < 0 or self.held_events >= self._max_events:
+            self._room += size
+            return False
+        self._aside.append(aside)
+        self._alarm = min(self._alarm, self._limit)
+        self._ring()
+        return True
+
+    @property
+    def _limit(self) -> int:
+        """How many events may wait at most, beside all else that is held."""
+        return self._max_events - self._held_events - len(self._aside)
+
     def __len__(self) -> int:
         return len(self._lines)
+
+    @property
+    def waiting(self) -> int:
+        """The number of all lines that wait."""
+        return len(self._lines) + len(self._aside)
+
+    @property
+    def aside(self) -> int:
+        """The number of lines of other lanes that wait."""
+        return len(self._aside)
 
     @property
     def waiting_bytes(self) -> int:
@@ -108,7 +140,7 @@ class MemoryQueue:
     @property
     def held_events(self) -> int:
         """The number of all that is held, taken or not."""
-        return len(self._lines) + self._held_events
+        return len(self._lines) + len(self._aside) + self._held_events
 
     @property
     def held_bytes(self) -> int:
@@ -126,8 +158,7 @@ class MemoryQueue:
 
         To be followed by a look at what waits: a line may have come just before.
         """
-        full = self._max_events - self._held_events
-        self._alarm = min(self._batch_events - 1, full) if batch else 0
+        self._alarm = min(self._batch_events - 1, self._limit) if batch else 0
         self._alarm_room = max(0, self._max_bytes - self._held_bytes - self._batch_bytes)
 
     def take(self) -> list[bytes]:
@@ -143,8 +174,25 @@ class MemoryQueue:
         self._held_events += len(lines)
         self._held_bytes += sum(map(len, lines))
         # The lines that wait are fewer now, the bound for all is the same.
-        self._alarm = min(self._alarm, self._max_events - self._held_events)
+        self._alarm = min(self._alarm, self._limit)
         return lines
+
+    def take_aside(self, most: int, max_bytes: int) -> list[Aside]:
+        """Take the oldest lines of other lanes, as many as may share a batch."""
+        taken: list[Aside] = []
+        size = 0
+        while self._aside and len(taken) < most:
+            first = self._aside[0]
+            size += len(first.line)
+            if taken and (
+                (first.lane, first.repeatable) != (taken[0].lane, taken[0].repeatable)
+                or size > max_bytes
+            ):
+                break
+            taken.append(self._aside.popleft())
+        self._held_events += len(taken)
+        self._held_bytes += sum(len(aside.line) for aside in taken)
+        return taken
 
     def resize(self, before: int, after: int) -> None:
         """Note that something held now takes *after* bytes instead of *before*."""

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from mixpanel_export._batch import Lane
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._exceptions import TransportError
+from mixpanel_export._limits import MAX_TRACK_AGE_MS
 from mixpanel_export._outcome import (
     Delivered,
     Misconfigured,
@@ -67,6 +69,12 @@ class Shipment:
     due: float = 0.0
     """When it may be tried, on the same clock."""
 
+    alone: int = 0
+    """How often it failed with a 5xx while others succeeded."""
+
+    witnessed: int = 0
+    """How many verdicts its pipeline had seen when it failed last."""
+
     launch: int = 0
     """Which of its pipeline's attempts this is, counted from 1; 0 before the first."""
 
@@ -78,14 +86,25 @@ class Shipment:
 class Attempt:
     """What one try brought. Each line of the batch is delivered, rejected or still to be sent."""
 
-    outcome: Outcome
+    outcome: Outcome | None
+    """What the answer means; `None` if nobody was asked."""
+
     delivered: int = 0
     rejections: tuple[Rejection, ...] = ()
+    abandoned: int = 0
+    """Lines of which nobody knows what became, and which must not be sent twice."""
+
+    pause: float = 0.0
+    """How long to wait, in seconds, until another try makes sense."""
+
     again: tuple[Shipment, ...] = ()
     """What is to be tried again, when it is due."""
 
     requests: int = 1
-    """How many requests it took: two if the first met a connection that was closed meanwhile."""
+    """
+    How many requests it took: two if the first met a connection that was closed meanwhile, none if
+    it was clear without asking that the batch has to be split.
+    """
 
 
 class Sender:
@@ -124,16 +143,28 @@ class Sender:
 
         Never raises: no answer is an outcome too.
         """
+        if shipment.batch.lane is Lane.TRACK:
+            # Lines age while they wait, so this cannot be decided any earlier.
+            oldest = round(self._clock.wall() * 1000) - MAX_TRACK_AGE_MS
+            parts = shipment.batch.by_age(oldest)
+            if parts != (shipment.batch,):
+                again = tuple(replace(shipment, batch=part) for part in parts)
+                return Attempt(None, again=again, requests=0)
         outcome, requests = self._ask(shipment.batch, deadline)
         return replace(self._decide(outcome, shipment), requests=requests)
 
-    def _decide(self, outcome: Outcome, shipment: Shipment) -> Attempt:
+    def _decide(  # noqa: PLR0911 -- a table of outcomes
+        self, outcome: Outcome, shipment: Shipment
+    ) -> Attempt:
         """Say what follows from *outcome*."""
+        batch = shipment.batch
         match outcome:
             case Delivered(imported, rejections):
                 return Attempt(outcome, imported, rejections)
-            case Retryable(after=after):
+            case Retryable(after=after, applied=applied):
                 delay = max(self.backoff(shipment.failures), after or 0.0)
+                if applied and not batch.repeatable:
+                    return Attempt(outcome, abandoned=batch.count, pause=delay)
                 return self._later(outcome, shipment, delay)
             case Misconfigured():
                 # Only somebody who changes something can help; look now and then whether they did.
@@ -142,8 +173,11 @@ class Sender:
             case TooLarge():
                 return self._split(outcome, shipment, "the request is too large", shipment.search)
             case Refused(message=message):
-                search = shipment.search or _Search()
-                return self._split(outcome, shipment, message, search)
+                if batch.repeatable or batch.count == 1:
+                    search = shipment.search or _Search()
+                    return self._split(outcome, shipment, message, search)
+                # Some of it may have been applied, and the answer does not say what.
+                return Attempt(outcome, abandoned=batch.count)
 
     def send(self, batch: Batch, deadline: Deadline) -> tuple[list[Attempt], list[Batch]]:
         """
@@ -187,7 +221,7 @@ class Sender:
         limit = Deadline(self._clock, deadline.clip(self._settings.timeout))
         answer = self._send(request, limit)
         requests = 1
-        if isinstance(answer, TransportError) and answer.stale:
+        if isinstance(answer, TransportError) and answer.stale and batch.repeatable:
             # The server closed a connection that had been idle; nothing is wrong with it.
             answer = self._send(request, limit)
             requests = 2
@@ -205,7 +239,8 @@ class Sender:
 
     def _later(self, outcome: Outcome, shipment: Shipment, delay: float) -> Attempt:
         due = self._clock.monotonic() + delay
-        return Attempt(outcome, again=(replace(shipment, failures=shipment.failures + 1, due=due),))
+        later = replace(shipment, failures=shipment.failures + 1, due=due)
+        return Attempt(outcome, pause=delay, again=(later,))
 
     def _split(
         self, outcome: Outcome, shipment: Shipment, message: str, search: _Search | None

@@ -243,6 +243,13 @@ class Settings:
         group="where",
         check=_address,
     )
+    api: str = _setting(
+        "import",
+        "The endpoint for events: import, which checks credentials and events, or track, for which"
+        " only the token is needed; events older than five days go to import all the same.",
+        group="where",
+        check=lambda value: _choice(value, "import", "track"),
+    )
     strict: bool = _setting(
         True,
         "Let Mixpanel validate each event and say which it rejects.",
@@ -367,6 +374,13 @@ class Settings:
         check=_number,
         read=_read_number,
     )
+    requests_per_hour: int | None = _setting(
+        None,
+        "How many requests may be made in an hour; a sixtieth of them at once. None is no limit.",
+        group="send",
+        check=_integer,
+        read=_read_integer,
+    )
     gzip: bool = _setting(True, "Compress requests.", group="send", check=_flag, read=_read_flag)
     transport: Transport | None = _setting(
         None,
@@ -408,6 +422,8 @@ class Settings:
             except (ValueError, TypeError) as error:
                 raise SettingsError(f"{each.name} {error}, not {_shown(each, value)}") from None
             object.__setattr__(self, each.name, checked)
+        if self.api == "track" and not self.token:
+            raise SettingsError("api='track' needs the token; it takes no other credentials")
         if self.service_account and not (self.service_secret and self.project_id):
             raise SettingsError("service_account needs service_secret and project_id beside it")
 

@@ -70,14 +70,14 @@ def _type_of(value: object) -> str:
     return cut(f"<{type(value).__name__}>")
 
 
-def clean(value: object) -> JsonValue:
+def clean(value: object, limit: int = MAX_NESTED_BYTES) -> JsonValue:
     """
     Convert *value* to what JSON can say and Mixpanel keeps, or to `MISSING`.
 
     Strings are cut at 255 bytes, dates become UTC in ISO format (naive ones are taken as UTC),
     integers that a double cannot hold become text, sets become sorted lists, dataclasses and
     mappings objects; anything unknown becomes its text. Lists and objects are held to 254 elements,
-    3 levels and 8 KB.
+    3 levels and *limit* bytes of JSON.
     """
     if type(value) is list and len(value) <= _FEW:
         for each in value:
@@ -87,7 +87,7 @@ def clean(value: object) -> JsonValue:
         else:
             return value.copy()
     converted = _convert(value, MAX_DEPTH, [_MAX_NODES])
-    return _fit(converted) if isinstance(converted, (list, dict)) else converted
+    return _fit(converted, limit) if isinstance(converted, (list, dict)) else converted
 
 
 def _convert(value: object, depth: int, left: list[int]) -> JsonValue:
@@ -216,9 +216,20 @@ def _order(value: JsonValue) -> tuple[str, str]:
     return type(value).__name__, str(value)
 
 
-def _fit(value: list[JsonValue] | dict[str, JsonValue]) -> JsonValue:
-    """Keep as many leading elements of *value* as 8 KB hold."""
-    if len(orjson.dumps(value)) <= MAX_NESTED_BYTES:
+def repaired(value: JsonValue) -> JsonValue:
+    """Replace lone surrogates, which JSON cannot say, wherever in *value* they are."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {repaired(name): repaired(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [repaired(each) for each in value]
+    return value
+
+
+def _fit(value: list[JsonValue] | dict[str, JsonValue], limit: int) -> JsonValue:
+    """Keep as many leading elements of *value* as *limit* bytes hold."""
+    if len(orjson.dumps(value)) <= limit:
         return value
     elements = list(value.items()) if isinstance(value, dict) else value
     # Each costs its own bytes and a comma; one bracket is left over.
@@ -228,7 +239,7 @@ def _fit(value: list[JsonValue] | dict[str, JsonValue]) -> JsonValue:
         else len(orjson.dumps(each)) + 1
         for each in elements
     )
-    kept = elements[: bisect_right(list(costs), MAX_NESTED_BYTES - 1)]
+    kept = elements[: bisect_right(list(costs), limit - 1)]
     return dict(kept) if isinstance(value, dict) else kept
 
 

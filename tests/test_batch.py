@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixpanel_export._batch import Batch, fitting
+from mixpanel_export._batch import Batch, Lane, fitting
 
 # The same examples on every run: a failure that is seen once is seen again.
 steadily = settings(max_examples=200, deadline=None, derandomize=True)
@@ -188,3 +188,52 @@ def test_packing_all_lines_loses_none() -> None:
 
     assert [line for batch in batches for line in batch.lines()] == lines
     assert all(batch.raw_size <= 5_000 for batch in batches)
+
+
+def test_parts_are_of_the_same_kind() -> None:
+    """
+    What is split keeps its lane and whether it may be repeated.
+    """
+    batch = Batch.of([b"1", b"2"], gzip=False, lane=Lane.ENGAGE, repeatable=False)
+
+    halves = batch.halves()
+
+    assert {(half.gzip, half.lane, half.repeatable) for half in halves} == {
+        (False, Lane.ENGAGE, False)
+    }
+
+
+@pytest.mark.parametrize(("lane", "in_order"), [(Lane.IMPORT, False), (Lane.TRACK, False)])
+def test_events_need_no_order(lane: Lane, *, in_order: bool) -> None:
+    """
+    Events carry their time; all else depends on what was done before.
+    """
+    assert lane.in_order == in_order
+    assert all(each.in_order for each in set(Lane) - {Lane.IMPORT, Lane.TRACK})
+
+
+def test_old_events_are_told_by_their_own_time() -> None:
+    """
+    A time inside a property or a name does not count; a line without one is not old.
+    """
+    old = b'{"event":"A","properties":{"time":10}}'
+    recent = b'{"event":"\\"properties\\":{\\"time\\":1","properties":{"time":99,"a":{"time":1}}}'
+    timeless = b'{"event":"A","properties":{}}'
+    batch = Batch.of([old, recent, timeless], lane=Lane.TRACK)
+
+    young, aged = batch.by_age(50)
+
+    assert young.lines() == [recent, timeless]
+    assert (aged.lines(), aged.lane) == ([old], Lane.IMPORT)
+    assert young.lane is Lane.TRACK
+
+
+def test_a_batch_of_one_age_stays_whole() -> None:
+    """
+    All recent is the batch itself, all old is one batch for the other endpoint.
+    """
+    batch = Batch.of([b'{"event":"A","properties":{"time":10}}'], lane=Lane.TRACK)
+
+    assert batch.by_age(5) == (batch,)
+    (aged,) = batch.by_age(50)
+    assert aged.lane is Lane.IMPORT

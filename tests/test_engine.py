@@ -5,18 +5,21 @@ The state of one pipeline, driven step by step on a fake clock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from mixpanel_export._batch import Batch
+from mixpanel_export._batch import Batch, Lane
+from mixpanel_export._circuit import FAILURES as CIRCUIT_FAILURES
 from mixpanel_export._clock import Deadline
-from mixpanel_export._engine import CIRCUIT_FAILURES, FIRST_WAIT, Engine
+from mixpanel_export._engine import FIRST_WAIT, Engine, Mark
 from mixpanel_export._exceptions import TransportError
 from mixpanel_export._notice import Notices
 from mixpanel_export._sender import Attempt, Sender, Shipment
 from mixpanel_export._settings import Settings
-from mixpanel_export._wire import Response
-from mixpanel_export.testing import FakeClock, ScriptedTransport
+from mixpanel_export._update import Aside
+from mixpanel_export._wire import Request, Response
+from mixpanel_export.testing import FakeClock, ScriptedTransport, lines_of
 
 PARTIAL = Response(
     400,
@@ -475,12 +478,12 @@ def test_wanted_events_are_sealed_at_once() -> None:
     bench = Bench()
     bench.put(3)
 
-    bench.engine.want(bench.engine.accepted)
+    bench.engine.want(bench.engine.mark())
 
     assert bench.pack() == 1
-    assert not bench.engine.settled(3)
+    assert not bench.engine.settled(Mark(3, 0))
     bench.send()
-    assert bench.engine.settled(3)
+    assert bench.engine.settled(Mark(3, 0))
 
 
 def test_settled_is_about_what_came_before() -> None:
@@ -496,11 +499,11 @@ def test_settled_is_about_what_came_before() -> None:
     bench.send()
     bench.send()
 
-    assert not bench.engine.settled(10)
+    assert not bench.engine.settled(Mark(10, 0))
     bench.clock.advance(10.0)
     bench.send()
     bench.put(5)
-    assert bench.engine.settled(20)
+    assert bench.engine.settled(Mark(20, 0))
 
 
 def test_a_hurried_engine_tries_what_was_parked() -> None:
@@ -565,11 +568,11 @@ def test_a_batch_that_is_being_packed_is_abandoned_too(monkeypatch: pytest.Monke
     bench.put(10)
     seal: Callable[..., Batch] = Batch.of
 
-    def interrupted(lines: list[bytes], *, gzip: bool) -> Batch:
-        assert not bench.engine.settled(10)
+    def interrupted(lines: list[bytes], **how: Any) -> Batch:  # noqa: ANN401 -- handed on
+        assert not bench.engine.settled(Mark(10, 0))
         assert not bench.engine.idle
         bench.engine.abandon()
-        return seal(lines, gzip=gzip)
+        return seal(lines, **how)
 
     monkeypatch.setattr(Batch, "of", interrupted)
 
@@ -665,3 +668,342 @@ def test_trouble_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None
 
     assert len(caplog.messages) == 1
     assert "refused" in caplog.messages[0]
+
+
+def set_plan(number: int) -> Aside:
+    """
+    Make the line of a profile update.
+    """
+    return Aside(Lane.ENGAGE, b'{"$distinct_id":"u","$set":{"n":%d}}' % number, True)
+
+
+def add_one(number: int) -> Aside:
+    """
+    Make the line of an increment.
+    """
+    return Aside(Lane.ENGAGE, b'{"$distinct_id":"u","$add":{"n":%d}}' % number, False)
+
+
+GROUP = Aside(Lane.GROUPS, b'{"$group_key":"k","$group_id":"g","$set":{}}', True)
+VERB = Aside(Lane.IDENTITY, b'{"event":"$merge","properties":{}}', True)
+TRACK_OK = Response(200, b'{"error":null,"status":1}')
+PROXY_ERROR = Response(502, b"<html>bad gateway</html>")
+
+
+def lanes_of(bench: Bench) -> list[str]:
+    """
+    Name the endpoints of the requests so far.
+    """
+    return [request.url.split("?")[0].rsplit("/", 1)[1] for request in bench.transport.requests]
+
+
+def test_each_lane_has_its_endpoint() -> None:
+    """
+    Events, updates of users and of groups, and verbs travel apart.
+    """
+    bench = Bench()
+    bench.put()
+    for aside in (set_plan(1), GROUP, VERB):
+        bench.engine.queue.put_aside(aside)
+
+    bench.run()
+
+    assert sorted(lanes_of(bench)) == ["engage", "groups", "import", "import"]
+    assert bench.engine.stats.delivered == 4
+
+
+def test_updates_are_sent_in_their_order() -> None:
+    """
+    A later update never overtakes an earlier one, not even one that waits for its retry.
+    """
+    bench = Bench(503)
+    for number in range(45):
+        bench.engine.queue.put_aside(set_plan(number))
+    bench.put(10)
+    bench.pack()
+
+    bench.send()
+    meanwhile = bench.send()
+    bench.run()
+
+    assert meanwhile is not None
+    assert lanes_of(bench)[:2] == ["engage", "import"]
+    sent = [line for line in bench.transport.lines if b"$set" in line]
+    numbers = [int(line.split(b'"n":')[1].rstrip(b"}")) for line in sent]
+    assert numbers == [*range(10), *range(45)]
+    assert bench.engine.stats.delivered == 55
+
+
+def test_only_the_head_of_a_lane_is_in_flight() -> None:
+    """
+    The second batch of updates waits for the answer to the first.
+    """
+    bench = Bench()
+    for number in range(15):
+        bench.engine.queue.put_aside(set_plan(number))
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+
+    first = bench.engine.next()
+    second = bench.engine.next()
+
+    assert first is not None
+    assert second is None
+    assert bench.engine.sendable == 0
+    bench.finish(first)
+    assert bench.engine.sendable == 1
+
+
+def test_increments_travel_by_themselves() -> None:
+    """
+    What may be sent twice is not mixed with what may not, and the order is kept.
+    """
+    bench = Bench()
+    for aside in (set_plan(1), add_one(2), add_one(3), set_plan(4)):
+        bench.engine.queue.put_aside(aside)
+
+    bench.run()
+
+    assert [len(lines_of(request)) for request in bench.transport.requests] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "answer", [PROXY_ERROR, TransportError("read timeout"), TransportError("reset", stale=True)]
+)
+def test_an_increment_of_unknown_fate_is_abandoned(
+    answer: Response | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Sent again it might count twice; it is given up, counted and warned of.
+    """
+    bench = Bench(answer)
+    bench.engine.queue.put_aside(add_one(1))
+    bench.engine.queue.put_aside(set_plan(2))
+
+    bench.run()
+
+    stats = bench.engine.stats
+    assert (stats.abandoned, stats.delivered) == (1, 1)
+    assert len(bench.transport.requests) == 2
+    assert "increments" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response(429, b'{"code":429,"error":"rate limits","status":"Too Many Requests"}'),
+        TransportError("refused", sent=False),
+        413,
+    ],
+)
+def test_an_increment_that_was_certainly_not_applied_is_sent_again(
+    answer: Response | Exception | int,
+) -> None:
+    """
+    No connection, or Mixpanel's own word that it did nothing.
+    """
+    bench = Bench(answer)
+    bench.engine.queue.put_aside(add_one(1))
+    bench.engine.queue.put_aside(add_one(2))
+
+    bench.run()
+
+    assert bench.engine.stats.delivered == 2
+
+
+def test_a_refused_increment_alone_is_rejected() -> None:
+    """
+    One record and "no": that one is at fault. Of several nobody knows which were applied.
+    """
+    refusal = Response(200, b'{"error":"$add, not a number","status":0}')
+    alone, together = Bench(refusal), Bench(refusal)
+    alone.engine.queue.put_aside(add_one(1))
+    for number in range(3):
+        together.engine.queue.put_aside(add_one(number))
+
+    alone.run()
+    together.run()
+
+    assert alone.engine.stats.rejected == 1
+    assert together.engine.stats.abandoned == 3
+
+
+def test_many_updates_do_not_wait_for_the_timer() -> None:
+    """
+    As many as one request takes leave at once.
+    """
+    bench = Bench()
+    for number in range(200):
+        bench.engine.queue.put_aside(set_plan(number))
+
+    assert bench.pack() == 1
+
+
+def test_updates_do_not_wait_for_stuck_events() -> None:
+    """
+    Behind a backlog of events, updates still leave on time.
+    """
+    bench = Bench()
+    bench.put(20)
+    bench.pack()
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.engine.wait()
+    bench.clock.advance(10.0)
+
+    assert bench.pack() == 1
+
+
+def test_updates_are_abandoned_and_settled_like_events() -> None:
+    """
+    A flush waits for them, and at the end they are counted.
+    """
+    bench = Bench()
+    bench.put(2)
+    bench.engine.queue.put_aside(set_plan(1))
+    mark = bench.engine.mark()
+    bench.engine.want(mark)
+    bench.pack()
+    bench.send()
+    bench.engine.queue.put_aside(set_plan(2))
+
+    assert mark == Mark(2, 1)
+    assert not bench.engine.settled(mark)
+    assert bench.engine.abandon() == 3
+    assert bench.engine.settled(mark)
+
+
+def test_an_outage_does_not_hold_a_lane_longer_than_events() -> None:
+    """
+    When a verdict comes, the head of each lane may go at once too.
+    """
+    bench = Bench(*[503] * CIRCUIT_FAILURES)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.put(40)
+    bench.pack()
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+    for _ in range(CIRCUIT_FAILURES):
+        bench.send()
+    bench.clock.advance(20.0)
+
+    bench.send()
+
+    assert bench.engine.circuit == "closed"
+    assert bench.engine.sendable >= 4
+
+
+def test_old_events_leave_track() -> None:
+    """
+    What is older than five days when it is sent goes to /import.
+    """
+    bench = Bench(api="track", flush_interval=0.0)
+    now = round(bench.clock.wall() * 1000)
+    for age in (0, 6 * 86_400_000):
+        line = b'{"event":"A","properties":{"time":%d,"n":%d}}' % (now - age, age)
+        bench.engine.queue.put(line)
+    bench.transport = ScriptedTransport(TRACK_OK)
+    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
+
+    bench.run()
+
+    assert sorted(lanes_of(bench)) == ["import", "track"]
+    assert bench.engine.stats.delivered == 2
+    assert bench.engine.stats.requests == 2
+
+
+def test_a_batch_that_breaks_the_server_alone_is_halved() -> None:
+    """
+    While others succeed, one that keeps failing with 5xx is made smaller, down to one event.
+    """
+
+    class Allergic(ScriptedTransport):
+        def send(self, request: Request, deadline: Deadline) -> Response:
+            if any(line.startswith(b'{"n":7}') for line in lines_of(request)):
+                self.requests.append(request)
+                return Response(500)
+            return super().send(request, deadline)
+
+    bench = Bench()
+    bench.transport = Allergic()
+    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
+    bench.put(10)
+    for _ in range(100):
+        bench.put(10)
+        bench.run(20.0)
+
+    stats = bench.engine.stats
+    assert stats.queued == 1
+    assert stats.delivered == stats.accepted - 1
+
+
+def test_requests_keep_to_their_pace() -> None:
+    """
+    With `requests_per_hour` a backlog leaves evenly.
+    """
+    bench = Bench(requests_per_hour=60)
+    bench.put(50)
+    bench.pack()
+
+    bench.send()
+    second = bench.send()
+    pause = bench.engine.wait()
+    bench.run()
+
+    assert second is None
+    assert pause == pytest.approx(60.0)
+    assert bench.clock.monotonic() == pytest.approx(240.0)
+
+
+def test_going_on_after_haste() -> None:
+    """
+    If it was not the end after all, events wait for company again.
+    """
+    bench = Bench()
+    bench.engine.hurry()
+    bench.put()
+    hurried = bench.pack()
+    bench.engine.calm()
+    bench.put()
+
+    assert hurried == 1
+    assert bench.pack() == 0
+
+
+def test_a_batch_for_which_there_is_no_memory_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Its lines are lost and the ledger says so; what comes later is not affected.
+    """
+    bench = Bench()
+    bench.put(10)
+
+    def broken(*_args: object, **_how: object) -> Batch:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "of", broken)
+        with pytest.raises(MemoryError):
+            bench.engine.pack()
+    bench.put(10)
+    bench.run()
+
+    stats = bench.engine.stats
+    assert (stats.abandoned, stats.delivered, stats.queued_bytes) == (10, 10, 0)
+
+
+def test_a_moment_that_passes_unseen_is_not_forgotten() -> None:
+    """
+    What becomes due between the last look and the wait is looked at again at once.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.clock.advance(2.0 - 1e-9)
+    sendable = bench.engine.sendable
+    bench.clock.advance(1e-6)
+
+    pause = bench.engine.wait()
+
+    assert (sendable, pause) == (0, 0.0)
+    assert bench.engine.sendable == 1
+    assert bench.engine.wait() is None

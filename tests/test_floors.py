@@ -32,7 +32,11 @@ FLOORS = {
     "2 rules: pure functions on frozen data": {
         "_values": "any Python object -> a value that JSON and Mixpanel can hold",
         "_privacy": "what must not leave the house",
-        "_event": "record -> event or updates -> line, sealed once",
+        "_ids": "ids, times and addresses in the form in which Mixpanel takes them",
+        "_plan": "names of fields -> what is to be done with each, worked out once",
+        "_line": "event -> line, sealed once",
+        "_event": "record -> event: which records, whose, when, and what stands in them",
+        "_update": "updates of profiles and the verbs of identity -> lines of their own lanes",
         "_semconv": "OpenTelemetry's names -> Mixpanel's",
         "_batch": "lines -> batches that one request may carry",
         "_wire": "batch -> request, for each endpoint",
@@ -46,7 +50,10 @@ FLOORS = {
     },
     "4 engine": {
         "_sender": "batch -> outcomes: attempts, waits, halves; has no thread",
-        "_engine": "what is to be done next, and the ledger of all that was; has no thread either",
+        "_circuit": "whether anything may be sent at the moment",
+        "_ledger": "what a pipeline says of itself: Stats and Health",
+        "_engine": "what is to be done next; has no thread either",
+        "_metrics": "the ledger as OpenTelemetry metrics",
         "_pipeline": "the threads, and what a caller may ask of them: submit, flush, close",
     },
     "5 doors: read a foreign object into a record, hand it on, nothing else": {

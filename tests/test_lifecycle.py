@@ -32,6 +32,9 @@ class Lodger:
         self.told.append(f"finish {deadline.left():g}")
         self.clock.advance(1.0)
 
+    def resume(self) -> None:
+        self.told.append("resume")
+
     def forked(self) -> object:
         self.told.append("forked")
         return self

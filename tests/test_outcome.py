@@ -326,8 +326,8 @@ def test_when_a_request_certainly_did_nothing(status: int) -> None:
     others = [outcome_of(status, body) for body in (b"", HTML, b'{"ok":false}', b"[]")]
 
     said = f"status {status}"
-    assert certain == Retryable(said, applied=status not in {429, 503})
-    assert others == [Retryable(said, applied=True)] * 4
+    assert certain == Retryable(said, applied=status not in {429, 503}, status=status)
+    assert others == [Retryable(said, applied=True, status=status)] * 4
 
 
 def date(seconds: float) -> str:
@@ -380,7 +380,7 @@ def test_how_long_an_answer_asks_to_wait(value: str, after: float | None) -> Non
     outcome = outcome_of(503, HTML, **{"retry-after": value})
 
     assert retry_after(value, NOW) == after
-    assert outcome == Retryable("status 503", after)
+    assert outcome == Retryable("status 503", after, status=503)
 
 
 @pytest.fixture

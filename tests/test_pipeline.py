@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 import orjson
 import pytest
 
-from mixpanel_export import _pipeline
+from mixpanel_export import _metrics, _pipeline, identify_event
 from mixpanel_export._clock import Deadline
 from mixpanel_export._event import Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
 from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering
 from mixpanel_export._settings import Settings
+from mixpanel_export._update import OPERATIONS
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
 
@@ -715,3 +716,120 @@ def test_our_own_logger_is_quiet_when_all_is_well(
         pipeline.flush(10.0)
 
     assert caplog.messages == []
+
+
+def test_updates_are_delivered(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+    """
+    Each operation is a record of its own, in order; events beside them are not disturbed.
+    """
+    accepted = [
+        pipeline.update_profile(
+            "u-1",
+            set={"a": 1},
+            set_once={"b": 2},
+            add={"c": 3},
+            append={"d": 4},
+            union={"e": [5]},
+            remove={"f": 6},
+            unset=["g"],
+            ip="1.2.3.4",
+        ),
+        pipeline.update_group(
+            "company", "acme", set={"a": 1}, set_once={}, union={}, remove={}, unset=("x",)
+        ),
+        pipeline.submit(identify_event("u-1", "a-1")),
+        pipeline.submit(Event("A")),
+    ]
+
+    assert all(accepted)
+    assert pipeline.flush(10.0)
+    records = [orjson.loads(line) for line in transport.lines]
+    operations = [name for each in records for name in each if name in OPERATIONS]
+    assert operations[:7] == [
+        "$set",
+        "$set_once",
+        "$add",
+        "$append",
+        "$union",
+        "$remove",
+        "$unset",
+    ]
+    assert sum("$group_key" in each for each in records) == 5
+    assert {each.get("event") for each in records} == {None, "$identify", "A"}
+    assert pipeline.stats.accepted == pipeline.stats.delivered == 14
+
+
+def test_nothing_to_update_is_nothing(pipeline: Pipeline) -> None:
+    """
+    Without an operation there is no record.
+    """
+    assert pipeline.update_profile("u-1")
+    assert pipeline.update_group("company", "acme")
+    assert pipeline.stats.accepted == 0
+
+
+def test_an_update_of_nobody_is_dropped(pipeline: Pipeline) -> None:
+    """
+    It is counted with its reason.
+    """
+    assert not pipeline.update_profile("", set={"a": 1})
+    assert pipeline.stats.dropped == {"no_identity": 1}
+
+
+def test_an_update_needs_the_token(transport: ScriptedTransport) -> None:
+    """
+    A service account cannot write profiles.
+    """
+    settings = Settings(
+        service_account="s", service_secret="t", project_id="1", transport=transport
+    )
+    with Pipeline(settings) as pipeline:
+        accepted = pipeline.update_profile("u-1", set={"a": 1})
+
+    assert not accepted
+    assert pipeline.stats.dropped == {"no_token": 1}
+
+
+def test_updates_are_refused_when_there_is_no_room_or_no_more_time() -> None:
+    """
+    They share the bounds with events, and end with the pipeline.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate, max_events=1))
+    first = pipeline.update_profile("u-1", set={"a": 1})
+    second = pipeline.update_profile("u-1", set={"a": 2})
+    gate.open.set()
+    pipeline.close()
+    third = pipeline.update_profile("u-1", set={"a": 3})
+
+    assert (first, second, third) == (True, False, False)
+    assert pipeline.stats.dropped == {"full": 1, "closed": 1}
+
+
+def test_a_pipeline_goes_on_after_a_false_alarm(pipeline: Pipeline) -> None:
+    """
+    If the exit is called off, events wait for company again.
+    """
+    pipeline.finish_exit(pipeline.start_exit())
+
+    pipeline.resume()
+
+    pipeline.submit(Event("A"))
+    assert pipeline.flush(10.0)
+
+
+def test_metrics_are_published_where_they_are_used(
+    monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
+) -> None:
+    """
+    Each request is timed, with the kind of its failure.
+    """
+    timed: list[str] = []
+    monkeypatch.setattr(
+        _metrics, "observe", lambda *_args: lambda _seconds, error: timed.append(error)
+    )
+    transport = ScriptedTransport(503)
+    with Pipeline(settings_with(transport)) as pipeline:
+        pipeline.submit(Event("A"))
+
+    assert timed == ["Retryable", ""]

@@ -12,7 +12,9 @@ from types import FrameType
 
 import pytest
 
+from mixpanel_export._batch import Lane
 from mixpanel_export._queue import MemoryQueue
+from mixpanel_export._update import Aside
 
 LINE = b"x" * 10
 
@@ -259,3 +261,69 @@ def test_a_finaliser_may_put(bell: Bell) -> None:
     gc.collect()
 
     assert len(queue) == 200
+
+
+def aside(size: int = 10, *, lane: Lane = Lane.ENGAGE, repeatable: bool = True) -> Aside:
+    """
+    Make a line of another lane.
+    """
+    return Aside(lane, b"x" * size, repeatable)
+
+
+def test_other_lanes_have_the_same_bounds(bell: Bell) -> None:
+    """
+    Updates count against both bounds as events do, and ring at once.
+    """
+    events = make(bell, max_events=3)
+    sizes = make(bell, max_bytes=25)
+
+    accepted = [events.put(LINE), events.put_aside(aside()), events.put_aside(aside())]
+    full = [events.put_aside(aside()), events.put(LINE)]
+    by_size = [sizes.put_aside(aside()) for _ in range(3)]
+
+    assert all(accepted)
+    assert not any(full)
+    assert by_size == [True, True, False]
+    assert (events.waiting, events.aside, len(events)) == (3, 2, 1)
+    assert sizes.held_bytes == 20
+
+
+def test_only_like_goes_with_like(bell: Bell) -> None:
+    """
+    A batch has one lane, and one answer to whether it may be repeated; the order is kept.
+    """
+    queue = make(bell)
+    lines = [
+        aside(),
+        aside(),
+        aside(repeatable=False),
+        aside(lane=Lane.GROUPS),
+        aside(),
+    ]
+    for each in lines:
+        queue.put_aside(each)
+
+    taken = []
+    while batch := queue.take_aside(10, 1_000):
+        taken.append(batch)
+
+    assert taken == [lines[:2], lines[2:3], lines[3:4], lines[4:]]
+    assert queue.held_events == 5
+    assert queue.held_bytes == 50
+
+
+def test_batches_of_other_lanes_are_bounded(bell: Bell) -> None:
+    """
+    So many lines at most, so many bytes at most, and one at least.
+    """
+    queue = make(bell)
+    for _ in range(6):
+        queue.put_aside(aside(40))
+
+    sizes = [
+        len(queue.take_aside(2, 1_000)),
+        len(queue.take_aside(10, 100)),
+        len(queue.take_aside(10, 1)),
+    ]
+
+    assert sizes == [2, 2, 1]

@@ -210,20 +210,25 @@ def test_a_server_that_never_answers_is_left_at_the_deadline(transport: HttpxTra
     assert time.monotonic() - start < 3.0
 
 
-def test_an_answer_that_trickles_is_left_at_the_deadline(transport: HttpxTransport) -> None:
+@pytest.mark.parametrize(
+    "beginning", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
+)
+def test_an_answer_that_trickles_is_left_at_the_deadline(
+    transport: HttpxTransport, beginning: bytes
+) -> None:
     """
-    A byte now and then does not keep the request alive for ever.
+    A byte now and then, of the headers or of the body, does not keep the request alive for ever.
     """
     over = threading.Event()
 
     def trickle(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        connection.sendall(beginning)
         while not over.wait(0.02):
-            connection.sendall(b" ")
+            connection.sendall(b"x")
 
     with raw_server(trickle) as server:
         start = time.monotonic()
-        with pytest.raises(TransportError, match="too long"):
+        with pytest.raises(TransportError, match="time"):
             transport.send(request_to(server.url), within(0.3))
         seconds = time.monotonic() - start
         over.set()
@@ -311,3 +316,32 @@ def test_a_deadline_that_has_passed_fails_at_once(transport: HttpxTransport) -> 
     """
     with raw_server(lambda _connection: None) as server, pytest.raises(TransportError):
         transport.send(request_to(server.url), within(-1.0))
+
+
+def test_our_own_requests_are_not_traced(
+    monkeypatch: pytest.MonkeyPatch, transport: HttpxTransport
+) -> None:
+    """
+    Where the application uses OpenTelemetry, instrumentation is told to look away meanwhile.
+    """
+    told: list[tuple[str, object]] = []
+
+    class Context:
+        @staticmethod
+        def set_value(name: str, value: object) -> tuple[str, object]:
+            return name, value
+
+        @staticmethod
+        def attach(entry: tuple[str, object]) -> str:
+            told.append(entry)
+            return "token"
+
+        @staticmethod
+        def detach(token: str) -> None:
+            told.append((token, "detached"))
+
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", Context)
+    with raw_server() as server:
+        transport.send(request_to(server.url), within(5.0))
+
+    assert told == [("suppress_instrumentation", True), ("token", "detached")]

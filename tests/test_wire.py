@@ -4,15 +4,17 @@ What a batch looks like on the wire, and who may see its credentials.
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64decode, b64encode
 from dataclasses import FrozenInstanceError
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+import orjson
 import pytest
 
 from mixpanel_export import Settings, SettingsError
-from mixpanel_export._batch import Batch
+from mixpanel_export._batch import Batch, Lane
 from mixpanel_export._wire import Request, Response, encode
 
 SECRET = "hunter2-5d41402a"
@@ -198,3 +200,59 @@ def test_a_response_may_be_a_status_only() -> None:
     response = Response(204)
 
     assert (response.status, response.body, response.headers) == (204, b"", {})
+
+
+HOSTILE = b'{"event":"\\"properties\\":{","properties":{"time":1,"a":{"properties":{"b":1}}}}'
+
+
+@pytest.mark.parametrize("gzip", [True, False])
+def test_track_has_the_token_in_each_event(*, gzip: bool) -> None:
+    """
+    It is put among the event's own properties, nowhere else, the same at every attempt.
+    """
+    batch = Batch.of([HOSTILE, HOSTILE], gzip=gzip, lane=Lane.TRACK)
+    settings = Settings(token='t"x', api="track")
+
+    request, again = (encode(batch, settings) for _ in range(2))
+
+    body = zlib.decompress(request.body, 31) if gzip else request.body
+    expected = orjson.loads(HOSTILE)
+    expected["properties"]["token"] = 't"x'
+    assert orjson.loads(body) == [expected, expected]
+    assert request.body == again.body
+    assert request.url == "https://api.mixpanel.com/track?verbose=1&ip=0"
+    assert "Authorization" not in request.headers
+    assert ("Content-Encoding" in request.headers) == gzip
+
+
+@pytest.mark.parametrize("lane", [Lane.ENGAGE, Lane.GROUPS])
+def test_updates_have_the_token_in_each_record(lane: Lane) -> None:
+    """
+    Not compressed, and without our own address as the user's place.
+    """
+    lines = [b'{"$distinct_id":"u","$set":{"a":",\\n{"}}', b'{"$distinct_id":"v","$set":{}}']
+    batch = Batch.of(lines, gzip=False, lane=lane)
+
+    request = encode(batch, Settings(token="t"))
+
+    records = orjson.loads(request.body)
+    assert records == [{"$token": "t", **orjson.loads(line)} for line in lines]
+    assert request.url == f"https://api.mixpanel.com/{lane.value}?verbose=1&ip=0"
+    assert "Content-Encoding" not in request.headers
+
+
+def test_verbs_of_identity_go_to_import() -> None:
+    """
+    There the credentials are checked, and merging is possible nowhere else.
+    """
+    request = encode(Batch.of([b"{}"], lane=Lane.IDENTITY), Settings(token="t"))
+
+    assert request.url.startswith("https://api.mixpanel.com/import?")
+
+
+def test_without_a_token_updates_cannot_be_sent() -> None:
+    """
+    A service account is no token.
+    """
+    with pytest.raises(SettingsError, match="token"):
+        encode(Batch.of([b"{}"], gzip=False, lane=Lane.ENGAGE), Settings(api_secret="s"))

@@ -446,3 +446,59 @@ def test_a_thread_that_emits_during_the_exit_breaks_nothing(server: RawServer) -
 
     assert all_of(200, "parent") <= arrived(server)
     assert "Traceback" not in done.stderr
+
+
+TERMINATE = """
+    from mixpanel_export import drain_on_sigterm
+    {before}
+    drain_on_sigterm()
+    drain_on_sigterm()
+    emit(700)
+    os.kill(os.getpid(), signal.SIGTERM)
+    {after}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        ("", "time.sleep(30)", -signal.SIGTERM),
+        ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))", "time.sleep(30)", 3),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "emit(100, 'after')", 0),
+        ("signal.signal(signal.SIGTERM, lambda *_: None)", "emit(100, 'after')", 0),
+    ],
+    ids=["default", "exits", "ignored", "handled"],
+)
+def test_a_drain_on_sigterm_loses_nothing(
+    server: RawServer, before: str, after: str, code: int
+) -> None:
+    """
+    When asked for, the signal drains first, and then does what it would have done.
+    """
+    run(server, TERMINATE.format(before=before, after=after), code=code)
+
+    others = all_of(100, "after") if "after" in after else Counter()
+    assert arrived(server) == all_of(700, "parent") + others
+
+
+def test_a_drain_on_sigterm_belongs_to_the_main_thread(server: RawServer) -> None:
+    """
+    Elsewhere signals cannot be handled, and it says so.
+    """
+    program = """
+    import threading
+    from mixpanel_export import drain_on_sigterm
+    def elsewhere():
+        try:
+            drain_on_sigterm()
+        except ValueError:
+            emit(1)
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    """
+
+    run(server, program)
+
+    assert arrived(server) == all_of(1, "parent")

@@ -1,0 +1,102 @@
+"""Ids, times and addresses in the form in which Mixpanel takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any, Final
+
+from mixpanel_export._limits import (
+    FORBIDDEN_IDS,
+    MAX_AHEAD_MS,
+    MAX_DISTINCT_ID_BYTES,
+    MAX_INSERT_ID_BYTES,
+    MIN_TIME_MS,
+)
+from mixpanel_export._values import SURELY_SHORT, text_of
+
+#: Most of what is remembered in one place. A name that a program makes up at run time must not fill
+#: the memory; this is far more than the places that any program logs from.
+MEMORY: Final = 2_000
+
+_INSERT_ID: Final = re.compile(rf"[0-9A-Za-z-]{{1,{MAX_INSERT_ID_BYTES}}}")
+
+
+def identity(fields: Mapping[Any, Any], names: tuple[str, ...]) -> str:
+    """Give the first identity that is not None; ``""`` if there is none."""
+    for name in names:
+        value = fields[name]
+        if value is not None:
+            return as_id(value, prefixed=name == "$device_id")
+    return ""
+
+
+def as_id(value: object, *, prefixed: bool = False) -> str:
+    """
+    Make an id that Mixpanel takes, ``""`` if it forbids this one.
+
+    Args:
+        value: The id; `None` is none.
+
+        prefixed: Whether it is a device's and to be marked as one.
+    """
+    if value is None:
+        return ""
+    text = value if type(value) is str else _whole_text(value)
+    bare = text.strip().lower()
+    if not bare or bare in FORBIDDEN_IDS:
+        return ""
+    # In Mixpanel's simplified identity a device is a distinct_id with this prefix. -- Mixpanel
+    # docs, Simplified ID Merge (read 2026-08-21).
+    if prefixed and not text.startswith("$device:"):
+        text = "$device:" + text
+    if len(text) > SURELY_SHORT and len(_utf8(text)) > MAX_DISTINCT_ID_BYTES:
+        # Cut, two users could become one.
+        return hashlib.sha256(_utf8(text)).hexdigest()
+    return text
+
+
+def milliseconds(value: object, now: float) -> int | None:
+    """Read a time: a datetime, or a number of seconds or milliseconds; None if it is neither."""
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            value = value.replace(tzinfo=timezone.utc)
+        moments = [value.timestamp() * 1000]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        moments = [value * 1000, value]
+    else:
+        return None
+    latest = now * 1000 + MAX_AHEAD_MS
+    # The two readings of a number cannot both lie in this window.
+    return next((round(each) for each in moments if MIN_TIME_MS <= each <= latest), None)
+
+
+def as_insert_id(value: object) -> str:
+    text = value if type(value) is str else _whole_text(value)
+    if _INSERT_ID.fullmatch(text) and text.lower() not in FORBIDDEN_IDS:
+        return text
+    return hashlib.sha256(_utf8(text)).hexdigest()[:32]
+
+
+@lru_cache(maxsize=MEMORY)
+def address(text: str) -> str | None:
+    """Give the canonical form of an IP address; ``"0"`` is "do not locate"; None for the rest."""
+    try:
+        return "0" if text == "0" else str(ip_address(text.strip()))
+    except ValueError:
+        return None
+
+
+def _whole_text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 -- somebody else's __str__ may raise anything
+        return text_of(value)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,177 @@
+"""
+What to do with the fields of a record, worked out from their names.
+
+Applications log from few places, so the same names come again and again: a `Plan` is made once for
+each set of names, and remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from mixpanel_export._limits import MAX_PROPERTIES
+from mixpanel_export._values import cut, text_of
+
+#: Names of the fields that say whose an event is, in the order in which they are believed.
+IDENTITY: Final = ("distinct_id", "$user_id", "$device_id")
+
+#: A field of this name sends its record whatever the selection says: text names the event, True
+#: sends it, False never does.
+MARKS: Final = ("mixpanel.event", "mixpanel_event")
+
+# Fields that libraries put on the records that pass them. They neither make a record an event nor
+# become its properties: OpenTelemetry's and Datadog's correlation, Python 3.12's and uvicorn's own.
+_STAMPS: Final = frozenset({"taskName", "color_message", "request", "websocket"})
+_STAMP_PREFIXES: Final = ("otel", "dd.")
+
+# Fields that a framework may have put there, or the application: sent, but no reason to send.
+_WEAK: Final = frozenset({"status_code", "server_time", "data", "trace_id", "span_id"})
+
+# Names that mean something else to Mixpanel than to the application that uses them. -- Mixpanel
+# docs, Reserved Properties (read 2026-08-21). A property of such a name gets an underscore.
+_RESERVED: Final = frozenset(
+    {
+        "token",
+        "$time",
+        "$distinct_id",
+        "bucket",
+        "$bucket",
+        "alias",
+        "$event_name",
+        "$identified_id",
+        "$anon_id",
+        "$distinct_ids",
+        "$distinct_id_before_identity",
+        "$is_reshuffled",
+        "$preshuffle_distinct_id",
+        "$failure_reason",
+        "$failure_description",
+        "$identity_failure_reason",
+        "mp_original_event_name",
+        "mp_original_distinct_id",
+        "$source",
+        "$partner_id",
+        "$duration_s",
+        "$event_count",
+        "$origin_start",
+        "$origin_end",
+        "$mp_experiment_name",
+    }
+)
+
+# These four become fields of the event; an unusable value of the last three stays as a property.
+HONOURED: Final = frozenset({"distinct_id", "time", "ip", "$insert_id"})
+
+# Loggers of frameworks and clients: their structured records describe themselves, not the product.
+FRAMEWORKS: Final = frozenset(
+    {
+        "aiohttp",
+        "amqp",
+        "asyncio",
+        "boto3",
+        "botocore",
+        "celery",
+        "concurrent",
+        "django",
+        "elastic_transport",
+        "flask",
+        "granian",
+        "gunicorn",
+        "hypercorn",
+        "kombu",
+        "opentelemetry",
+        "parso",
+        "pymongo",
+        "redis",
+        "requests",
+        "sqlalchemy",
+        "starlette",
+        "tornado",
+        "urllib3",
+        "uvicorn",
+        "watchfiles",
+        "werkzeug",
+    }
+)
+
+# The properties that stand in every event: the four fields, `ip` and `mp_lib`, less the name.
+FIXED: Final = 5
+
+# Ours, and those of the client that sends, or of its successors: exporting these would feed on
+# itself.
+OURS: Final = ("mixpanel_export", "httpx", "httpcore", "h11", "h2", "hpack")
+
+# The positional arguments of a log message: a library's plain messages have them too.
+_ARGUMENT: Final = re.compile(r"arg_\d+")
+
+
+class Plan(NamedTuple):
+    """What to do with the fields of records that have one particular set of names."""
+
+    selected: bool  # by names alone; a mark or a callable may still say otherwise
+    mark: object | None  # the field that holds the mark
+    identity: tuple[str, ...]  # the identity fields among the names
+    aliases: tuple[str, ...]  # those of them that are sent beside the distinct_id
+    honoured: bool  # whether time, ip or $insert_id is among them
+    pairs: tuple[tuple[Any, str], ...]  # (field, name of the property)
+    rivals: tuple[str, ...] | None  # what gives way if all of it might be too much for an event
+
+
+class Heed(IntEnum):
+    """How much attention a logger gets."""
+
+    NONE = 0
+    NAMED = 1  # what is marked or identified
+    ALL = 2
+
+
+def make_plan(
+    names: tuple[object, ...],
+    base: tuple[str, ...] = (),
+    *,
+    stamped: bool = False,
+    wanted: str = "all",
+) -> Plan:
+    """
+    Work out what to do with fields of these names.
+
+    Args:
+        names: The names, in their order.
+
+        base: The properties that every event has beside them.
+
+        stamped: Whether libraries may have put stamps among them, as they do on log records.
+
+        wanted: What is selected.
+    """
+    own = False
+    pairs: dict[str, object] = {}
+    for key in names:
+        name = key if isinstance(key, str) else text_of(key)
+        if name in MARKS or (stamped and _is_stamp(name)):
+            continue
+        own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
+        if name not in HONOURED and name not in IDENTITY:
+            pairs.setdefault(cut(name + "_" if name in _RESERVED else name), key)
+    identity = tuple(name for name in IDENTITY if name in names)
+    return Plan(
+        selected={
+            "all": True,
+            "structured": own or bool(identity),
+            "identified": bool(identity),
+            "entry": bool(identity),
+            "marked": False,
+        }[wanted],
+        mark=next((mark for mark in MARKS if mark in names), None),
+        identity=identity,
+        aliases=tuple(name for name in identity if name != "distinct_id"),
+        honoured=any(name in HONOURED and name != "distinct_id" for name in names),
+        pairs=tuple((key, name) for name, key in pairs.items()),
+        rivals=base[FIXED:] if len(base) + len(names) > MAX_PROPERTIES else None,
+    )
+
+
+def _is_stamp(name: str) -> bool:
+    return name in _STAMPS or name.startswith(_STAMP_PREFIXES)
