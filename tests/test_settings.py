@@ -34,6 +34,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "api_secret": ("psst", "psst"),
     "region": ("eu", "eu"),
     "base_url": ("http://127.0.0.1:8787/", "http://127.0.0.1:8787"),
+    "api": ("track", "track"),
     "strict": ("false", False),
     "select": ("marked", "marked"),
     "loggers": ("shop, billing.cards,", ("shop", "billing.cards")),
@@ -51,6 +52,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "backoff_initial": ("0.1", 0.1),
     "backoff_max": ("30", 30.0),
     "jitter": ("0", 0.0),
+    "requests_per_hour": ("600", 600),
     "gzip": ("no", False),
     "transport": (f"{__name__}:TRANSPORT", TRANSPORT),
     "shutdown_timeout": ("1.5", 1.5),
@@ -63,7 +65,7 @@ SECRETS = [each.name for each in fields(Settings) if each.metadata["secret"]]
 WHAT = [each.name for each in fields(Settings) if each.metadata["group"] == "what"]
 
 # What a service account needs beside it, so that it can be tried alone.
-COMPANIONS = {"service_secret": "beside", "project_id": "1"}
+COMPANIONS = {"token": "beside", "service_secret": "beside", "project_id": "1"}
 
 SECRET = "hunter2-5d41402a"
 
@@ -736,7 +738,7 @@ def test_rules_of_one_door_do_not_part_it_from_others(name: str) -> None:
     """
     Doors that differ only in what becomes an event can share a pipeline.
     """
-    beside = Settings(service_secret="beside", project_id="1")
+    beside = Settings(**COMPANIONS)  # type: ignore[arg-type] # the fields are texts
 
     assert with_one(name).delivery() == beside.delivery()
 
@@ -746,7 +748,9 @@ def test_whatever_concerns_delivery_parts_doors(name: str) -> None:
     """
     Doors that differ in who, where, queue, batch, send or end cannot share a pipeline.
     """
-    assert with_one(name).delivery() != Settings().delivery()
+    beside = Settings(**COMPANIONS)  # type: ignore[arg-type] # the fields are texts
+
+    assert with_one(name).delivery() != beside.delivery()
 
 
 def test_delivery_is_a_key() -> None:
@@ -833,3 +837,11 @@ def test_super_properties_from_the_environment_are_json() -> None:
     settings = Settings.from_environment({"MIXPANEL_SUPER_PROPERTIES": json.dumps(given)})
 
     assert settings.super_properties == given
+
+
+def test_track_takes_nothing_but_the_token() -> None:
+    """
+    Other credentials are no use to /track, and events without one would be lost by Mixpanel.
+    """
+    with pytest.raises(SettingsError, match="token"):
+        Settings(api="track", api_secret="s")
