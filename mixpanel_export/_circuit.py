@@ -114,7 +114,7 @@ class Circuit:
                 now = self._clock.monotonic()
                 if after is not None:
                     # What was asked of one connection holds for all.
-                    self._asked_until = max(self._asked_until, now + attempt.pause)
+                    self._asked_until = max(self._asked_until, now + after)
                 if self.failures >= FAILURES:
                     self._resume_at = max(self._resume_at, now + attempt.pause)
                 return False

@@ -190,8 +190,8 @@ class _Process:
                 self.connections -= 1
                 self.idle -= 1
                 alone = not self.connections
-            if alone and (shipment := engine.next()):
-                # No more threads: the interpreter is exiting. The worker has nothing better to do.
+            # No more threads: the interpreter is exiting. The worker has nothing better to do.
+            while alone and (shipment := engine.next()):
                 self.carry(shipment, Deadline(self.clock, None))
 
     def retire(self) -> bool:
