@@ -103,7 +103,7 @@ class Engine:
         self._lanes: dict[Lane, deque[Shipment]] = {lane: deque() for lane in Lane if lane.in_order}
         self._flying: dict[int, Shipment] = {}
         self._order = count()
-        self._packing = 0
+        self._packing = False
         self._taken = Mark(0, 0)
         self._given_up = 0
         self._counts: Counter[str] = Counter()
@@ -112,7 +112,9 @@ class Engine:
         self._last_seal = float("-inf")
         self._wanted = Mark(0, 0)
         self._hurried = False
+        # When somebody last looked for something to send, and when the gate was to open then.
         self._looked = float("-inf")
+        self._opens_at = float("-inf")
         self._circuit = Circuit(clock, settings.requests_per_hour)
         self._warned_drops = 0
         self.ignored = Tally()
@@ -123,10 +125,11 @@ class Engine:
     def pack(self) -> bool:
         """Seal one batch, if one is due; False if none was."""
         with self.changed:
-            load = self._load() if self._seal_due() else None
-            if load is None:
+            # One at a time: two could bring their lines into a lane in the wrong order.
+            if self._packing or not self._seal_due():
                 return False
-            self._packing += 1
+            load = self._load()
+            self._packing = True
         # Compressing takes milliseconds; nobody should wait for the lock meanwhile.
         shipment = None
         try:
@@ -137,7 +140,7 @@ class Engine:
         finally:
             # Also if there was no memory for it: then these lines are lost, and counted.
             with self.changed:
-                self._packing -= 1
+                self._packing = False
                 self._admit(load, shipment)
                 self.changed.notify_all()
         return True
@@ -251,7 +254,7 @@ class Engine:
                     return 0.0
                 queue.arm(batch=True)
             now = self._clock.monotonic()
-            opens_at = self._circuit.opens_at()
+            opens_at = max(self._circuit.opens_at(), self._opens_at)
             moments = [max(due, opens_at) for due in self._due_times()]
             if self._seal_at is not None:
                 moments.append(self._seal_at)
@@ -307,7 +310,8 @@ class Engine:
     def _gate_is_open(self) -> bool:
         circuit = self._circuit
         self._looked = self._clock.monotonic()
-        if self._looked < circuit.opens_at():
+        self._opens_at = circuit.opens_at()
+        if self._looked < self._opens_at:
             return False
         return circuit.state == "closed" or not self._flying
 

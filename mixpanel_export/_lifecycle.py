@@ -32,7 +32,7 @@ class Living(Protocol):
     def resume(self) -> None:
         """Go on at the ordinary pace: it was not the end after all."""
 
-    def forked(self) -> object:
+    def forked(self) -> None:
         """Start anew in a child process: empty, with nothing of the parent's."""
 
 

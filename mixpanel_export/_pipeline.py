@@ -83,6 +83,8 @@ class _Process:
 
     def __init__(self, settings: Settings, transport: Transport, clock: Clock) -> None:
         self.pid = os.getpid()
+        # The one that takes its place in a child; always empty in its own process.
+        self.heirs: dict[int, _Process] = {}
         self.settings = settings
         self.clock = clock
         self.notices = Notices(clock)
@@ -501,7 +503,7 @@ class Pipeline:
             return False
         if process.pid != _getpid():
             # Some servers fork without Python's knowledge, so that its hook never ran.
-            process = self.forked()
+            process = self._current()
         try:
             line = seal(item, process.insert_id, self._wall)
         except Exception as error:  # noqa: BLE001 -- the application's transform, or its objects
@@ -641,18 +643,22 @@ class Pipeline:
         return _Process(self.settings, transport, self._clock)
 
     def _current(self) -> _Process:
-        process = self._process
-        return process if process.pid == os.getpid() else self.forked()
-
-    def forked(self) -> _Process:
-        """Start anew after a fork: empty; what is queued is the parent's to deliver."""
+        """Give what belongs to this process; after a fork it is empty, the rest is the parent's."""
         parent = self._process
+        pid = os.getpid()
+        if parent.pid == pid:
+            return parent
         process = self._new_process()
         if parent.closed:
             process.closed = True
             process.put = process.put_aside = _refuse
-        self._process = process
+        # One step: of two threads that find out at the same time, both go on with the same one.
+        process = self._process = parent.heirs.setdefault(pid, process)
         return process
+
+    def forked(self) -> None:
+        """Start anew in a child process."""
+        self._current()
 
     def start_exit(self) -> Deadline:
         """Make haste, since the process ends; say until when there is time."""

@@ -1007,3 +1007,44 @@ def test_a_moment_that_passes_unseen_is_not_forgotten() -> None:
     assert (sendable, pause) == (0, 0.0)
     assert bench.engine.sendable == 1
     assert bench.engine.wait() is None
+
+
+def test_only_one_packs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A second thread that packs meanwhile could bring updates into their lane in the wrong order.
+    """
+    bench = Bench()
+    bench.engine.hurry()
+    bench.engine.queue.put_aside(set_plan(1))
+    seal: Callable[..., Batch] = Batch.of
+    meanwhile: list[bool] = []
+
+    def interrupted(lines: list[bytes], **how: Any) -> Batch:  # noqa: ANN401 -- handed on
+        if not meanwhile:
+            bench.engine.queue.put_aside(set_plan(2))
+            meanwhile.append(bench.engine.pack())
+        return seal(lines, **how)
+
+    monkeypatch.setattr(Batch, "of", interrupted)
+
+    packed = bench.pack()
+
+    assert meanwhile == [False]
+    assert packed == 2
+
+
+def test_a_gate_that_opens_unseen_is_not_forgotten() -> None:
+    """
+    If the pace allows a request between the last look and the wait, it is made at once.
+    """
+    bench = Bench(requests_per_hour=60)
+    bench.put(20)
+    bench.pack()
+    bench.send()
+    bench.clock.advance(60.0 - 1e-6)
+    sendable = bench.engine.sendable
+    bench.clock.advance(1e-3)
+
+    pause = bench.engine.wait()
+
+    assert (sendable, pause) == (0, 0.0)

@@ -35,9 +35,8 @@ class Lodger:
     def resume(self) -> None:
         self.told.append("resume")
 
-    def forked(self) -> object:
+    def forked(self) -> None:
         self.told.append("forked")
-        return self
 
 
 @pytest.fixture(autouse=True)

@@ -667,6 +667,22 @@ def test_a_child_starts_empty() -> None:
     retire(parent)
 
 
+def test_threads_of_a_child_agree_on_what_is_theirs() -> None:
+    """
+    Two that find out about the fork at the same time go on with the same queue and ledger.
+    """
+    pipeline = Pipeline(settings_with(ScriptedTransport()))
+    parent = pipeline._process
+    parent.pid = -1
+    first = pipeline._current()
+    # The second thread had looked before the first was done.
+    pipeline._process = parent
+
+    second = pipeline._current()
+
+    assert first is second is pipeline._process
+
+
 def test_a_closed_pipeline_stays_closed_in_a_child(pipeline: Pipeline) -> None:
     """
     Closing is final, also for children.
