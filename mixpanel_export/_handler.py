@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export._context import current
 from mixpanel_export._door import Door
-from mixpanel_export._pipeline import delivering
+from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._record import Record
 from mixpanel_export._values import text_of
 
@@ -95,7 +95,9 @@ class MixpanelHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take *record*."""
         # A record of a thread that delivers would feed on itself.
-        if (record.thread or get_ident()) in delivering:
+        thread = record.thread or get_ident()
+        if thread in delivering and is_delivering(thread):
+            self._door.pipeline.ignore()
             return
         try:
             items = islice(vars(record).items(), _SKIP, None)

@@ -7,6 +7,7 @@ One coordinator for all of them, so that they share one deadline at exit and non
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -129,5 +130,5 @@ def _after_fork_in_child() -> None:
         pipeline.forked()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+with contextlib.suppress(AttributeError):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -47,9 +47,10 @@ if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
     from mixpanel_export._transport import Transport
 
-#: Identifiers of the threads that are delivering now. A log record of such a thread is about
-#: delivery, and exporting it would feed on itself.
-delivering: Final[set[int]] = set()
+#: The threads that are delivering now, and their processes. A log record of such a thread is about
+#: delivery, and exporting it would feed on itself. A forked child inherits the entries, and gives
+#: its first threads the identifiers of the parent's: hence the processes.
+delivering: Final[dict[int, int]] = {}
 
 #: Seconds after which a connection thread without work ends. Ours: longer than `flush_interval`, so
 #: that a steady trickle keeps its connection.
@@ -141,14 +142,14 @@ class _Process:
 
     def work(self) -> None:
         """Step until retired."""
-        delivering.add(_thread.get_ident())
+        delivering[_thread.get_ident()] = _getpid()
         if self.time is None:
             self.time = _metrics.observe(self.engine, self.settings)
         try:
             while not (self.retiring and self.retire()):
                 self.listen(self.step_safely())
         finally:
-            delivering.discard(_thread.get_ident())
+            delivering.pop(_thread.get_ident(), None)
 
     def listen(self, seconds: float | None) -> None:
         """Wait for a ring, at most so long."""
@@ -221,13 +222,13 @@ class _Process:
 
     def serve(self) -> None:
         """Send what may be sent, until there was nothing for a while."""
-        delivering.add(_thread.get_ident())
+        delivering[_thread.get_ident()] = _getpid()
         try:
             while (shipment := self.await_shipment()) is not None:
                 self.carry(shipment, Deadline(self.clock, None), connection=True)
                 self.ring()
         finally:
-            delivering.discard(_thread.get_ident())
+            delivering.pop(_thread.get_ident(), None)
 
     def await_shipment(self) -> Shipment | None:
         """Wait for something to send; None if it is time to end."""
@@ -292,7 +293,7 @@ class _Process:
     def settle(self, done: Callable[[], bool], deadline: Deadline) -> bool:
         """Wait until *done*, delivering on this thread if no other can; False at the deadline."""
         engine = self.engine
-        if _thread.get_ident() in delivering:
+        if is_delivering(_thread.get_ident()):
             # The application's code on our thread, in on_rejected say: it would wait for itself.
             return done()
         if not done() and not self.start():
@@ -308,7 +309,7 @@ class _Process:
     def deliver_here(self, done: Callable[[], bool], deadline: Deadline) -> None:
         """Do the threads' work on the calling thread."""
         engine = self.engine
-        delivering.add(_thread.get_ident())
+        delivering[_thread.get_ident()] = _getpid()
         try:
             while not done() and not deadline.passed:
                 while engine.pack():
@@ -321,7 +322,12 @@ class _Process:
                 else:
                     return
         finally:
-            delivering.discard(_thread.get_ident())
+            delivering.pop(_thread.get_ident(), None)
+
+
+def is_delivering(thread: int) -> bool:
+    """Say whether *thread*, by its identifier, delivers at the moment."""
+    return delivering.get(thread) == _getpid()
 
 
 def _numbered(salt: str, number: Callable[[], int]) -> str:
@@ -495,6 +501,10 @@ class Pipeline:
                 return seal_verb(item, insert_id(), wall())
             return self._seal_event(item, insert_id, wall)
         return seal_update(item) if self.settings.token else Drop.NO_TOKEN
+
+    def ignore(self) -> None:
+        """Count a record that is no event."""
+        self._current().engine.ignored.bump()
 
     def offer(self, item: object, seal: Seal) -> bool:
         """Take in whatever *seal* makes a line of; what `submit` and the doors call."""

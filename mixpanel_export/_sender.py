@@ -24,7 +24,6 @@ from mixpanel_export._outcome import (
     Delivered,
     Misconfigured,
     Outcome,
-    Refused,
     Rejection,
     Retryable,
     TooLarge,
@@ -172,12 +171,12 @@ class Sender:
                 return self._later(outcome, shipment, delay)
             case TooLarge():
                 return self._split(outcome, shipment, "the request is too large", shipment.search)
-            case Refused(message=message):
-                if batch.repeatable or batch.count == 1:
-                    search = shipment.search or _Search()
-                    return self._split(outcome, shipment, message, search)
-                # Some of it may have been applied, and the answer does not say what.
-                return Attempt(outcome, abandoned=batch.count)
+        # What is left is `Refused`.
+        if batch.repeatable or batch.count == 1:
+            search = shipment.search or _Search()
+            return self._split(outcome, shipment, outcome.message, search)
+        # Some of it may have been applied, and the answer does not say what.
+        return Attempt(outcome, abandoned=batch.count)
 
     def send(self, batch: Batch, deadline: Deadline) -> tuple[list[Attempt], list[Batch]]:
         """

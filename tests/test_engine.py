@@ -1048,3 +1048,35 @@ def test_a_gate_that_opens_unseen_is_not_forgotten() -> None:
     pause = bench.engine.wait()
 
     assert (sendable, pause) == (0, 0.0)
+
+
+def test_eviction_stops_at_what_cannot_give_way() -> None:
+    """
+    Updates are not evicted: if they alone exceed the bound, there is nothing more to give up.
+    """
+    bench = Bench(max_events=20, overflow="drop_oldest")
+    for number in range(12):
+        bench.engine.queue.put_aside(set_plan(number))
+    bench.put(5)
+    bench.engine.want(bench.engine.mark())
+
+    bench.pack()
+
+    assert bench.engine.stats.evicted == 5
+    assert bench.engine.stats.queued == 12
+
+
+def test_haste_reaches_the_lanes_too() -> None:
+    """
+    An update that waits for its retry gets its one more try.
+    """
+    bench = Bench(Response(429, b'{"error":"busy","status":"x"}'))
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+    bench.send()
+    before = bench.engine.sendable
+
+    bench.engine.hurry()
+
+    assert (before, bench.engine.sendable) == (0, 1)

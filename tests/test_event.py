@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError
 from datetime import date, datetime, timedelta, timezone
@@ -408,6 +409,8 @@ def test_a_record_is_a_flat_line() -> None:
         (2**53, "9007199254740992"),
         (-(2**60), "-1152921504606846976"),
         (0.5, 0.5),
+        (sys.float_info.max, sys.float_info.max),
+        (-sys.float_info.max, -sys.float_info.max),
         (True, True),
         (False, False),
         (Decimal("31.50"), 31.5),

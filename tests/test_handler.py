@@ -7,7 +7,9 @@ from __future__ import annotations
 import logging
 import logging.config
 import logging.handlers
+import os
 import queue
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -233,7 +235,7 @@ def test_a_record_of_a_delivery_thread_is_left_alone(shop: Shop) -> None:
     """
     record = shop.log.makeRecord("shop", 20, "f", 1, "A", (), None, extra={"a": 1})
     assert record.thread is not None
-    delivering.add(record.thread)
+    delivering[record.thread] = os.getpid()
     try:
         shop.handler.handle(record)
         record.thread = None
@@ -242,6 +244,20 @@ def test_a_record_of_a_delivery_thread_is_left_alone(shop: Shop) -> None:
         delivering.clear()
 
     assert shop.names() == []
+    assert shop.handler.pipeline.stats.ignored == 2
+
+
+def test_a_thread_that_delivered_in_the_parent_is_a_thread_like_others(shop: Shop) -> None:
+    """
+    A child's threads are given the identifiers of its parent's.
+    """
+    delivering[threading.get_ident()] = -1
+    try:
+        shop.log.info("A", extra={"a": 1})
+    finally:
+        delivering.clear()
+
+    assert shop.names() == ["A"]
 
 
 def test_a_broken_record_is_reported_and_not_raised(

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -144,3 +145,57 @@ def test_the_drain_is_registered_once_in_a_process(monkeypatch: pytest.MonkeyPat
 
     assert registered == [_lifecycle.drain]
     assert finalized == [(None, _lifecycle.drain, 10)]
+
+
+@pytest.fixture
+def _sigterm_as_before() -> Iterator[None]:
+    """
+    Put back the handler that a test replaces.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_sigterm_as_before")
+def test_after_the_drain_the_signal_does_what_it_would_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Without a handler of the application's the process is ended by the signal itself.
+    """
+    killed: list[tuple[int, int]] = []
+    lodger = Lodger(FakeClock(), 5.0)
+    _lifecycle.enroll(lodger)
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _lifecycle.drain_on_sigterm()
+    handler = signal.getsignal(signal.SIGTERM)
+    assert callable(handler)
+
+    handler(signal.SIGTERM, None)
+
+    assert lodger.told == ["start", "finish 5"]
+    assert killed == [(os.getpid(), signal.SIGTERM)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("_sigterm_as_before")
+def test_a_signal_that_does_not_end_the_process_is_no_end() -> None:
+    """
+    Where the application handles or ignores it, everything goes on at the ordinary pace.
+    """
+    handled: list[int] = []
+    lodger = Lodger(FakeClock(), 5.0)
+    _lifecycle.enroll(lodger)
+    signal.signal(signal.SIGTERM, lambda number, _frame: handled.append(number))
+    _lifecycle.drain_on_sigterm()
+    _lifecycle.drain_on_sigterm()
+    handler = signal.getsignal(signal.SIGTERM)
+    assert callable(handler)
+
+    handler(signal.SIGTERM, None)
+
+    assert handled == [signal.SIGTERM]
+    assert lodger.told == ["start", "finish 5", "resume"]
+    assert _lifecycle.exit_deadline() is None

@@ -849,3 +849,97 @@ def test_metrics_are_published_where_they_are_used(
         pipeline.submit(Event("A"))
 
     assert timed == ["Retryable", ""]
+
+
+class Late(ScriptedTransport):
+    """Submits an event at the very moment at which the pipeline goes to rest."""
+
+    pipeline: Pipeline
+
+    def close(self) -> None:
+        super().close()
+        if self.closed == 1:
+            self.pipeline.submit(Event("late"))
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_a_worker_stays_for_what_comes_at_the_last_moment(*, update: bool) -> None:
+    """
+    An event that finds the worker neither there nor gone is delivered by it.
+    """
+
+    class LateUpdate(Late):
+        def close(self) -> None:
+            ScriptedTransport.close(self)
+            if self.closed == 1:
+                self.pipeline.update_profile("u-1", set={"a": 1})
+
+    transport = LateUpdate() if update else Late()
+    pipeline = transport.pipeline = Pipeline(settings_with(transport))
+    pipeline.submit(Event("A"))
+
+    pipeline.rest()
+
+    eventually(lambda: pipeline.stats.delivered == 2)
+    pipeline.close()
+
+
+def test_a_worker_goes_if_another_is_on_its_way() -> None:
+    """
+    If the ring of a late event found the token, its worker takes over.
+    """
+
+    class Stolen(list[bool]):
+        def append(self, _token: bool) -> None:
+            """
+            Lose it, as if somebody had popped it at once.
+            """
+
+    transport = Late()
+    pipeline = transport.pipeline = Pipeline(settings_with(transport))
+    process = pipeline._process
+    process.token = Stolen()
+    process.retiring = True
+
+    retired = process.retire()
+
+    assert retired
+    assert process.engine.queue.waiting == 1
+    process.token = [True]
+    assert pipeline.close()
+
+
+def test_there_is_nothing_to_deliver_when_all_is_under_way() -> None:
+    """
+    A caller that delivers itself stops when only other threads can bring news.
+    """
+    clock = FakeClock()
+    pipeline = Pipeline(settings_with(ScriptedTransport()), clock=clock)
+
+    pipeline._process.deliver_here(lambda: False, Deadline(clock, 60.0))
+
+    assert clock.monotonic() == 0.0
+    assert threading.get_ident() not in delivering
+    pipeline.close()
+
+
+def test_metrics_are_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
+) -> None:
+    """
+    A pipeline that rests and goes on is still the same one.
+    """
+    asked: list[object] = []
+
+    def observe(engine: object, _settings: object) -> Callable[[float, str], None]:
+        asked.append(engine)
+        return lambda _seconds, _error: None
+
+    monkeypatch.setattr(_metrics, "observe", observe)
+    with Pipeline(settings_with(transport)) as pipeline:
+        pipeline.submit(Event("A"))
+        pipeline.rest()
+        eventually(lambda: transport.closed == 1)
+        pipeline.submit(Event("B"))
+
+    assert len(asked) == 1

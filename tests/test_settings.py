@@ -495,6 +495,7 @@ def test_an_unknown_setting_is_named() -> None:
         "https://[::1",
         "http://localhost:port",
         "http://localhost:99999",
+        "http://localhost:0",
         "http://local\nhost",
         "http://local host",
     ],
@@ -504,6 +505,16 @@ def test_an_address_that_leads_nowhere_is_refused(address: str) -> None:
     An address needs http or https, a host and a port that can be; it has nothing behind its path.
     """
     assert message(base_url=address).startswith("base_url must be an address such as ")
+
+
+@pytest.mark.parametrize("method", ["send", "close"])
+def test_half_a_transport_is_refused(method: str) -> None:
+    """
+    A transport sends and closes.
+    """
+    half = type("Half", (), {method: lambda *_: None})()
+
+    assert message(transport=half).startswith("transport must have the methods send and close")
 
 
 @pytest.mark.parametrize("name", ["timeout", "jitter"])

@@ -5,19 +5,24 @@ What carries requests, over real sockets.
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpcore
+import httpx
 import pytest
 
 from mixpanel_export._clock import SYSTEM_CLOCK, Deadline
 from mixpanel_export._exceptions import TransportError
 from mixpanel_export._settings import Settings
-from mixpanel_export._transport import MAX_RESPONSE_BYTES, HttpxTransport
+from mixpanel_export._transport import MAX_RESPONSE_BYTES, HttpxTransport, _Backend, _Stream
 from mixpanel_export._wire import Request, Response
+from mixpanel_export.testing import FakeClock
 from tests.raw_server import OK, raw_server, reset
 
 SETTINGS = Settings(token="t")
@@ -345,3 +350,77 @@ def test_our_own_requests_are_not_traced(
         transport.send(request_to(server.url), within(5.0))
 
     assert told == [("suppress_instrumentation", True), ("token", "detached")]
+
+
+class Wire(httpcore.NetworkStream):
+    """Stands in for a connection, and notes the timeouts that it is given."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float | None] = []
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self.timeouts.append(timeout)
+        return b"x" * max_bytes
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        self.timeouts.append(timeout)
+        return Wire()
+
+    def get_extra_info(self, info: str) -> str:
+        return info
+
+
+def test_every_step_of_a_connection_is_held_to_the_deadline() -> None:
+    """
+    The shorter of the client's own timeout and what is left; without a request, its own.
+    """
+    backend = _Backend()
+    wire = Wire()
+    stream = _Stream(wire, backend.current)
+
+    stream.read(1, 9.0)
+    backend.current.deadline = Deadline(clock := FakeClock(), 5.0)
+    for timeout in (9.0, 2.0, None):
+        stream.read(1, timeout)
+    secured = stream.start_tls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "host", 9.0)
+    clock.advance(5.0)
+    with pytest.raises(httpcore.ReadTimeout):
+        stream.read(1, 9.0)
+
+    assert wire.timeouts == [9.0, 5.0, 2.0, 5.0, 5.0]
+    assert isinstance(secured, _Stream)
+    assert stream.get_extra_info("socket") == "socket"
+
+
+def test_a_socket_in_the_file_system_is_a_connection_too(tmp_path: Path) -> None:
+    """
+    The backend can do all that httpx may ask of one.
+    """
+    backend = _Backend()
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        stream = backend.connect_unix_socket(path, 5.0)
+        stream.close()
+        backend.sleep(0.0)
+
+    assert isinstance(stream, _Stream)
+
+
+def test_a_client_of_another_make_keeps_its_own_timeouts() -> None:
+    """
+    Where a release of httpx keeps its connections elsewhere, nothing breaks.
+    """
+    with httpx.Client(
+        transport=httpx.MockTransport(lambda _request: httpx.Response(200))
+    ) as client:
+        _Backend().install(client)
+
+        assert client.post("http://127.0.0.1").status_code == 200

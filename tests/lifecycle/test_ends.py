@@ -502,3 +502,28 @@ def test_a_drain_on_sigterm_belongs_to_the_main_thread(server: RawServer) -> Non
     run(server, program)
 
     assert arrived(server) == all_of(1, "parent")
+
+
+@needs_fork
+def test_threads_of_a_child_are_not_taken_for_the_parents(server: RawServer) -> None:
+    """
+    A child gives its first threads the identifiers of its parent's delivery threads.
+    """
+    program = """
+    import threading
+    emit(300)
+    handler.pipeline.flush(10)
+    child = os.fork()
+    if not child:
+        for number in range(4):
+            thread = threading.Thread(target=emit, args=(10, f"thread {number}"))
+            thread.start()
+            thread.join()
+        sys.exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    """
+
+    run(server, program)
+
+    threads = [f"thread {number}" for number in range(4)]
+    assert arrived(server) == all_of(300, "parent") + all_of(10, *threads)
