@@ -364,8 +364,8 @@ class Wire(httpcore.NetworkStream):
 
     def start_tls(
         self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
+        ssl_context: ssl.SSLContext,  # noqa: ARG002 -- httpcore's signature
+        server_hostname: str | None = None,  # noqa: ARG002
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         self.timeouts.append(timeout)
