@@ -59,6 +59,9 @@ IDLE: Final = 10.0
 #: The shutdown timeout while Mixpanel does not answer, in seconds.
 HOPELESS: Final = 1.0
 
+#: Seconds between two looks of a caller who delivers itself: what others bring in does not wake it.
+POLL: Final = 0.05
+
 _getpid: Final = os.getpid
 
 
@@ -296,15 +299,21 @@ class _Process:
         if is_delivering(_thread.get_ident()):
             # The application's code on our thread, in on_rejected say: it would wait for itself.
             return done()
-        if not done() and not self.start():
-            self.deliver_here(done, deadline)
-        self.ring()
-        with engine.changed:
-            while not done():
-                if deadline.passed:
-                    return False
-                self.clock.wait(engine.changed, deadline.left())
-        return True
+        while True:
+            alone = not done() and not self.start()
+            if alone:
+                self.deliver_here(done, deadline)
+            self.ring()
+            with engine.changed:
+                while not done():
+                    if deadline.passed:
+                        return False
+                    left = deadline.left()
+                    self.clock.wait(engine.changed, min(left, POLL) if alone else left)
+                    if alone:
+                        break
+                else:
+                    return True
 
     def deliver_here(self, done: Callable[[], bool], deadline: Deadline) -> None:
         """Do the threads' work on the calling thread."""

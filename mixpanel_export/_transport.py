@@ -44,7 +44,12 @@ for _name in _LATE:
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 
 # Failures at which no byte of the request has left.
-_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,  # raised while a tunnel is opened, before anything goes through it
+)
 
 # What the other side's closing of an idle connection looks like.
 _CUT_OFF: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)

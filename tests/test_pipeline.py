@@ -942,4 +942,31 @@ def test_metrics_are_asked_for_once(
         eventually(lambda: transport.closed == 1)
         pipeline.submit(Event("B"))
 
-    assert len(asked) == 1
+    assert asked.count(pipeline._process.engine) == 1
+
+
+def test_a_caller_that_delivers_itself_goes_on_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    While another caller has the only batch in flight, what comes back is still waited for.
+    """
+    gate = Gate(503)
+    pipeline = Pipeline(settings_with(gate))
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("_thread.start_new_thread", refuse)
+        pipeline.submit(Event("A"))
+        process = pipeline._process
+        process.engine.hurry()
+        process.engine.pack()
+        shipment = process.engine.next()
+        assert shipment is not None
+        in_time = pipeline.flush(0.12)
+        gate.open.set()
+        process.carry(shipment, Deadline(pipeline._clock, None))
+
+        assert not in_time
+        assert pipeline.flush(10.0)
+    pipeline.close()
