@@ -8,11 +8,11 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export import _lifecycle
-from mixpanel_export._event import Translator
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._notice import logger
 from mixpanel_export._pipeline import Pipeline
 from mixpanel_export._settings import Settings
+from mixpanel_export._translate import Translator
 
 if TYPE_CHECKING:
     from mixpanel_export._record import Record

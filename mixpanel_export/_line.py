@@ -6,35 +6,49 @@ Its bytes never change again. They hold no credential, and nothing that was not 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
-from mixpanel_export._ids import address, as_id, as_insert_id, milliseconds
-from mixpanel_export._limits import (
-    MAX_EVENT_BYTES,
-    MAX_PROPERTIES,
-    MAX_SAFE_INTEGER,
-    MAX_STRING_BYTES,
-)
-from mixpanel_export._plan import HONOURED, Plan
-from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut, repaired, text_of
+from mixpanel_export._fill import Pairs
+from mixpanel_export._ids import address, as_insert_id, milliseconds
+from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
+from mixpanel_export._plan import HONOURED
+from mixpanel_export._values import repaired, text_of
 
-_MAX_FLOAT: Final = sys.float_info.max
+# Refuse what a double cannot hold, instead of a look at each integer.
+_STRICT: Final = orjson.OPT_STRICT_INTEGER
 
 
-def _squeeze(
-    properties: dict[str, Any], plan: Plan, rivals: tuple[str, ...]
-) -> tuple[tuple[Any, str], ...]:
+def dump(name: str, properties: dict[str, Any]) -> bytes | None:
+    """
+    Make a line.
+
+    Args:
+        name: The event's name.
+
+        properties: All that it has.
+
+    Returns:
+        The line; None if it cannot be made small enough.
+    """
+    try:
+        line = orjson.dumps({"event": name, "properties": properties}, None, _STRICT)
+    except TypeError:
+        # An integer that is too big, or half of a surrogate pair in an id or a name.
+        line = orjson.dumps(repaired({"event": name, "properties": properties}))
+    return line if len(line) <= MAX_EVENT_BYTES else _shrink(line)
+
+
+def squeeze(properties: dict[str, Any], pairs: Pairs, rivals: tuple[str, ...]) -> Pairs:
     """
     Make room: the event's own first properties survive, those that every event carries give way.
 
     Args:
         properties: What the event has so far.
 
-        plan: What is to come.
+        pairs: What is to come.
 
         rivals: Those of *properties* that give way.
 
@@ -43,91 +57,16 @@ def _squeeze(
     """
     fixed = properties.keys() - set(rivals)
     room = MAX_PROPERTIES - len(fixed)
-    pairs: dict[str, Any] = {}
-    for key, name in plan.pairs:
+    kept: dict[str, Any] = {}
+    for key, name in pairs:
         # What replaces something that stands there anyway needs no place.
         if name in fixed or room > 0:
-            pairs[name] = key
+            kept[name] = key
             room -= name not in fixed
-    others = [name for name in rivals if name not in pairs]
+    others = [name for name in rivals if name not in kept]
     for name in others[room:]:
         del properties[name]
-    return tuple((key, name) for name, key in pairs.items())
-
-
-def fill(
-    properties: dict[str, Any], fields: Mapping[Any, Any], pairs: tuple[tuple[Any, str], ...]
-) -> None:
-    """
-    Add the *fields* to *properties*, in the form in which they are sent.
-
-    The common types are told apart here, without a call: this loop is most of what an event costs.
-    """
-    for key, name in pairs:
-        value = fields[key]
-        kind = type(value)
-        if kind is str:
-            if len(value) > SURELY_SHORT and (len(value) > MAX_STRING_BYTES or not value.isascii()):
-                value = cut(value)
-        elif kind is int:
-            if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-                value = clean(value)
-        elif kind is float:
-            # Neither an infinity nor "not a number" lies between these.
-            if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
-                continue
-        elif kind is not bool:
-            value = clean(value)
-            if value is MISSING:
-                continue
-        properties[name] = value
-
-
-def make_line(  # noqa: PLR0913, PLR0917 -- the one place where everything comes together
-    name: str,
-    properties: dict[str, Any],
-    fields: Mapping[Any, Any],
-    plan: Plan,
-    insert_id: Callable[[], str],
-    now: float,
-) -> bytes | None:
-    """
-    Put everything together.
-
-    Args:
-        name: The event's name.
-
-        properties: What stands in every event, with its time and its owner; used up.
-
-        fields: What was said.
-
-        plan: What becomes of it.
-
-        insert_id: Called for an id if *fields* hold none.
-
-        now: Seconds since the epoch, for a time among *fields*.
-
-    Returns:
-        The line; `None` if it cannot be made small enough.
-    """
-    if plan.honoured:
-        honour(properties, fields, now)
-    if properties["$insert_id"] is None:
-        properties["$insert_id"] = insert_id()
-    if plan.aliases and properties["distinct_id"]:
-        # Mixpanel goes by these, too: of nobody's event they would make somebody's.
-        aliases = ((alias, as_id(fields[alias])) for alias in plan.aliases)
-        properties.update((alias, value) for alias, value in aliases if value)
-    pairs = plan.pairs if plan.rivals is None else _squeeze(properties, plan, plan.rivals)
-    fill(properties, fields, pairs)
-    if len(name) > SURELY_SHORT:
-        name = cut(name)
-    try:
-        line = orjson.dumps({"event": name, "properties": properties})
-    except TypeError:
-        # Half of a surrogate pair is the one thing that the checks on the way do not look for.
-        line = orjson.dumps({"event": cut(name), "properties": repaired(properties)})
-    return line if len(line) <= MAX_EVENT_BYTES else _shrink(line)
+    return tuple((key, name) for name, key in kept.items())
 
 
 def honour(head: dict[str, Any], fields: Mapping[Any, Any], now: float) -> None:

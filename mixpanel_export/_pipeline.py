@@ -14,27 +14,20 @@ import queue
 import random
 import secrets
 import weakref
-from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from mixpanel_export import _lifecycle, _metrics
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
-from mixpanel_export._event import Drop, Event, Translator
+from mixpanel_export._event import Drop, Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._ledger import Health, Stats
 from mixpanel_export._notice import Notices, logger
 from mixpanel_export._outcome import Delivered
 from mixpanel_export._sender import Sender
-from mixpanel_export._update import (
-    VERBS,
-    Aside,
-    GroupUpdate,
-    ProfileUpdate,
-    seal_update,
-    seal_verb,
-)
+from mixpanel_export._translate import Sealed, Translator
+from mixpanel_export._update import Aside, GroupUpdate, ProfileUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,7 +67,7 @@ class Seal(Protocol):
         insert_id: Callable[[], str],
         wall: Callable[[], float],
         /,
-    ) -> bytes | Aside | Drop:
+    ) -> Sealed:
         """Make the line, or say why there is none."""
 
 
@@ -99,9 +92,9 @@ class _Process:
         self.sender = Sender(settings, transport, clock=clock, random=random.random)
         # 96 random bits name the process and a counter the event: unique for less than the price of
         # a random number each, and it compresses. It fits the 36 characters that Mixpanel takes.
-        self.insert_id: Callable[[], str] = partial(
-            _numbered, secrets.token_hex(12), count().__next__
-        )
+        self.insert_id: Callable[[], str] = map(
+            (secrets.token_hex(12) + "%x").__mod__, count()
+        ).__next__
         self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.rung = False
         # Whoever pops the token starts the worker; a list's pop is one step, so only one does.
@@ -339,10 +332,6 @@ def is_delivering(thread: int) -> bool:
     return delivering.get(thread) == _getpid()
 
 
-def _numbered(salt: str, number: Callable[[], int]) -> str:
-    return f"{salt}{number():x}"
-
-
 class Pipeline:
     """
     Take events in, deliver them in the background, account for each.
@@ -370,7 +359,7 @@ class Pipeline:
         self.doors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._clock = clock
         self._wall = clock.wall
-        self._seal_event: Seal = Translator(settings).seal
+        self._seal: Seal = Translator(settings).seal
         self._process = self._new_process()
         if settings.exposed:
             self._process.notices.warn(
@@ -498,19 +487,6 @@ class Pipeline:
             ]
         )
 
-    def _seal(
-        self,
-        item: Event | ProfileUpdate | GroupUpdate,
-        insert_id: Callable[[], str],
-        wall: Callable[[], float],
-        /,
-    ) -> bytes | Aside | Drop:
-        if isinstance(item, Event):
-            if item.name in VERBS:
-                return seal_verb(item, insert_id(), wall())
-            return self._seal_event(item, insert_id, wall)
-        return seal_update(item) if self.settings.token else Drop.NO_TOKEN
-
     def ignore(self) -> None:
         """Count a record that is no event."""
         self._current().engine.ignored.bump()
@@ -533,14 +509,25 @@ class Pipeline:
             if process.put(line):
                 return True
             self._count_refused(process)
-        elif type(line) is Aside:
-            if process.put_aside(line):
-                return True
-            self._count_refused(process)
-        elif line is Drop.IGNORED:
-            process.engine.ignored.bump()
-        else:
-            process.engine.dropped[cast("Drop", line).value].bump()
+            return False
+        if type(line) is tuple:
+            # All of them, whatever becomes of the first.
+            return all([self._take(process, each) for each in line])  # noqa: C419
+        return self._take(process, line)
+
+    def _take(self, process: _Process, line: object) -> bool:
+        if isinstance(line, Drop):
+            if line is Drop.IGNORED:
+                process.engine.ignored.bump()
+            else:
+                process.engine.dropped[line.value].bump()
+            return False
+        put = cast("Callable[[object], bool]", process.put_aside)
+        if not isinstance(line, Aside):
+            put = cast("Callable[[object], bool]", process.put)
+        if put(line):
+            return True
+        self._count_refused(process)
         return False
 
     @staticmethod

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from mixpanel_export._fill import Pairs
 from mixpanel_export._limits import MAX_PROPERTIES
+from mixpanel_export._privacy import SCRUBBED, Privacy
 from mixpanel_export._values import cut, text_of
 
 #: Names of the fields that say whose an event is, in the order in which they are believed.
@@ -20,6 +22,11 @@ IDENTITY: Final = ("distinct_id", "$user_id", "$device_id")
 #: A field of this name sends its record whatever the selection says: text names the event, True
 #: sends it, False never does.
 MARKS: Final = ("mixpanel.event", "mixpanel_event")
+
+#: Operations on the profile of the user whom a record is about: a mapping each, or a list.
+OPERATIONS: Final = frozenset(
+    {"$set", "$set_once", "$add", "$append", "$union", "$remove", "$unset"}
+)
 
 # Fields that libraries put on the records that pass them. They neither make a record an event nor
 # become its properties: OpenTelemetry's and Datadog's correlation, Python 3.12's and uvicorn's own.
@@ -108,14 +115,16 @@ _ARGUMENT: Final = re.compile(r"arg_\d+")
 
 
 class Plan(NamedTuple):
-    """What to do with the fields of records that have one particular set of names."""
+    """What to do with the fields of records that have one set of names."""
 
     selected: bool  # by names alone; a mark or a callable may still say otherwise
     mark: object | None  # the field that holds the mark
     identity: tuple[str, ...]  # the identity fields among the names
     aliases: tuple[str, ...]  # those of them that are sent beside the distinct_id
-    honoured: bool  # whether time, ip or $insert_id is among them
-    pairs: tuple[tuple[Any, str], ...]  # (field, name of the property)
+    honoured: bool  # whether time, ip or $insert_id is among the fields
+    pairs: Pairs  # (field, name of the property)
+    operations: tuple[str, ...]  # on the profile
+    hidden: dict[str, str]  # what stands in place of secrets
     rivals: tuple[str, ...] | None  # what gives way if all of it might be too much for an event
 
 
@@ -127,12 +136,14 @@ class Heed(IntEnum):
     ALL = 2
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     names: tuple[object, ...],
-    base: tuple[str, ...] = (),
+    privacy: Privacy,
     *,
+    base: tuple[str, ...] = (),
     stamped: bool = False,
-    wanted: str = "all",
+    selection: str = "all",
+    heed: Heed = Heed.ALL,
 ) -> Plan:
     """
     Work out what to do with fields of these names.
@@ -140,35 +151,50 @@ def make_plan(
     Args:
         names: The names, in their order.
 
+        privacy: The rules for names.
+
         base: The properties that every event has beside them.
 
-        stamped: Whether libraries may have put stamps among them, as they do on log records.
+        stamped: Whether libraries may have put stamps among them, as they do on log records, and
+            whether operations on the profile may be among them.
 
-        wanted: What is selected.
+        selection: What is selected.
+
+        heed: How much attention their logger gets.
     """
     own = False
     pairs: dict[str, object] = {}
+    hidden: dict[str, str] = {}
+    operations = []
     for key in names:
         name = key if isinstance(key, str) else text_of(key)
         if name in MARKS or (stamped and _is_stamp(name)):
             continue
         own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
-        if name not in HONOURED and name not in IDENTITY:
-            pairs.setdefault(cut(name + "_" if name in _RESERVED else name), key)
+        if stamped and name in OPERATIONS:
+            operations.append(name)
+        elif name not in HONOURED and name not in IDENTITY and privacy.keeps(name):
+            sent = cut(name + "_" if name in _RESERVED else name)
+            if privacy.hides(name):
+                hidden[sent] = SCRUBBED
+            pairs.setdefault(sent, key)
     identity = tuple(name for name in IDENTITY if name in names)
+    by_names = {
+        "all": True,
+        "structured": own or bool(identity),
+        "identified": bool(identity),
+        "entry": bool(identity),
+        "marked": False,
+    }[selection]
     return Plan(
-        selected={
-            "all": True,
-            "structured": own or bool(identity),
-            "identified": bool(identity),
-            "entry": bool(identity),
-            "marked": False,
-        }[wanted],
-        mark=next((mark for mark in MARKS if mark in names), None),
+        selected=by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity))),
+        mark=next((mark for mark in MARKS if mark in names), None) if heed else None,
         identity=identity,
         aliases=tuple(name for name in identity if name != "distinct_id"),
         honoured=any(name in HONOURED and name != "distinct_id" for name in names),
         pairs=tuple((key, name) for name, key in pairs.items()),
+        operations=tuple(operations),
+        hidden=hidden,
         rivals=base[FIXED:] if len(base) + len(names) > MAX_PROPERTIES else None,
     )
 

@@ -146,6 +146,13 @@ def _names(value: object) -> tuple[str, ...]:
     return names
 
 
+def _parts(value: object) -> tuple[str, ...]:
+    parts = _names(value)
+    for part in parts:
+        _choice(part, "message", "stack")
+    return parts
+
+
 def _mapping(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ValueError("must be a mapping of names to values")
@@ -280,6 +287,49 @@ class Settings:
         check=_function,
         read=_read_callable,
         flag=False,
+    )
+    allow: tuple[str, ...] | None = _setting(
+        None,
+        "Names of the only properties that are sent; None is all. Those that announce a secret are"
+        " sent if they are among them.",
+        group="what",
+        check=_names,
+        read=_read_names,
+    )
+    deny: tuple[str, ...] = _setting(
+        (),
+        "Names of properties that are not sent.",
+        group="what",
+        check=_names,
+        read=_read_names,
+    )
+    scrub: bool = _setting(
+        True,
+        "Replace secrets: by their names, and by the form of texts.",
+        group="what",
+        check=_flag,
+        read=_read_flag,
+    )
+    include: tuple[str, ...] = _setting(
+        (),
+        "What else of a record is sent: message, the text of it; stack, the traceback.",
+        group="what",
+        check=_parts,
+        read=_read_names,
+    )
+    sample: float = _setting(
+        1.0,
+        "The share of users whose events are sent, from 0 to 1: of one user all or none.",
+        group="what",
+        check=lambda value: _number(value, 0, 1),
+        read=_read_number,
+    )
+    budget: int | None = _setting(
+        None,
+        "How many events of one name are sent in a minute; None is any number.",
+        group="what",
+        check=_integer,
+        read=_read_integer,
     )
     super_properties: Mapping[str, object] = _setting(
         MappingProxyType({}),

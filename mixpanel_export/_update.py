@@ -17,6 +17,7 @@ from mixpanel_export._batch import Lane
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._ids import as_id
 from mixpanel_export._limits import MAX_PROFILE_NESTED_BYTES, MAX_UPDATE_BYTES
+from mixpanel_export._privacy import SCRUBBED, Privacy
 from mixpanel_export._values import MISSING, clean, cut, repaired, text_of
 
 #: The operations on a user's profile. -- Mixpanel docs, User Profiles (read 2026-08-21).
@@ -37,6 +38,9 @@ _USERS_ONLY: Final = frozenset({"$add", "$append"})
 
 # What gives another result if it is done twice.
 _NOT_REPEATABLE: Final = frozenset({"$add", "$append"})
+
+
+_USUAL: Final = Privacy()
 
 
 class Aside(NamedTuple):
@@ -143,8 +147,8 @@ def merge_event(distinct_id: str, other_id: str) -> Event:
 VERBS: Final = frozenset({"$identify", "$create_alias", "$merge"})
 
 
-def seal_update(update: ProfileUpdate | GroupUpdate) -> Aside | Drop:
-    """Make the line of *update*, without a token; or say why there is none."""
+def seal_update(update: ProfileUpdate | GroupUpdate, privacy: Privacy = _USUAL) -> Aside | Drop:
+    """Make the line of *update*, without a token and by *privacy*; or say why there is none."""
     if isinstance(update, ProfileUpdate):
         distinct_id = as_id(update.distinct_id)
         if not distinct_id:
@@ -163,7 +167,7 @@ def seal_update(update: ProfileUpdate | GroupUpdate) -> Aside | Drop:
             return Drop.NO_IDENTITY
         head = {"$group_key": group_key, "$group_id": group_id}
         lane = Lane.GROUPS
-    line = _dump({**head, update.operation: _operand(update.operation, update.value)})
+    line = _dump({**head, update.operation: _operand(update.operation, update.value, privacy)})
     if len(line) > MAX_UPDATE_BYTES:
         return Drop.TOO_LARGE
     return Aside(lane, line, update.operation not in _NOT_REPEATABLE)
@@ -187,15 +191,20 @@ def _seconds(time: datetime | float) -> float:
     return float(time)
 
 
-def _operand(operation: str, value: object) -> Any:  # noqa: ANN401 -- any JSON
+def _operand(operation: str, value: object, privacy: Privacy) -> Any:  # noqa: ANN401 -- any JSON
     if operation == "$delete":
         return ""
     if operation == "$unset":
         names = [value] if isinstance(value, str) else value
         return [text_of(name) for name in names] if isinstance(names, (list, tuple, set)) else []
     pairs = value.items() if isinstance(value, Mapping) else ()
-    cleaned = ((text_of(name), clean(each, MAX_PROFILE_NESTED_BYTES)) for name, each in pairs)
-    return {name: each for name, each in cleaned if each is not MISSING}
+    operand = {}
+    for key, each in pairs:
+        name = text_of(key)
+        cleaned = clean(each, MAX_PROFILE_NESTED_BYTES, privacy)
+        if privacy.keeps(name) and cleaned is not MISSING:
+            operand[name] = SCRUBBED if privacy.hides(name) else cleaned
+    return operand
 
 
 def _dump(record: dict[str, Any]) -> bytes:

@@ -28,6 +28,7 @@ from mixpanel_export._limits import (
     MAX_SAFE_INTEGER,
     MAX_STRING_BYTES,
 )
+from mixpanel_export._privacy import SCRUBBED, Privacy
 
 JsonValue = Any
 
@@ -43,10 +44,6 @@ MISSING: Final = _Missing.MISSING
 
 #: A string of so few characters cannot be too long in bytes: UTF-8 takes four for one at most.
 SURELY_SHORT: Final = MAX_STRING_BYTES // 4
-
-# As many short strings surely fit into 8 KB: JSON takes six bytes for a character at most, two
-# quotes and a comma. Most lists on events are that: a few tags.
-_FEW: Final = MAX_NESTED_BYTES // (6 * SURELY_SHORT + 3)
 
 # A hostile value can be small and still describe millions of elements (a list that holds itself ten
 # times). 8 KB, the most that Mixpanel takes for one property, has no room for more than this.
@@ -70,49 +67,60 @@ def _type_of(value: object) -> str:
     return cut(f"<{type(value).__name__}>")
 
 
-def clean(value: object, limit: int = MAX_NESTED_BYTES) -> JsonValue:
+class _Walk:
+    """What one conversion carries along: the rules, and how many values may still be looked at."""
+
+    __slots__ = ("left", "privacy")
+
+    def __init__(self, privacy: Privacy) -> None:
+        self.privacy = privacy
+        self.left = _MAX_NODES
+
+
+_PUBLIC: Final = Privacy(scrub=False)
+
+
+def clean(value: object, limit: int = MAX_NESTED_BYTES, privacy: Privacy = _PUBLIC) -> JsonValue:
     """
     Convert *value* to what JSON can say and Mixpanel keeps, or to `MISSING`.
 
     Strings are cut at 255 bytes, dates become UTC in ISO format (naive ones are taken as UTC),
     integers that a double cannot hold become text, sets become sorted lists, dataclasses and
     mappings objects; anything unknown becomes its text. Lists and objects are held to 254 elements,
-    3 levels and *limit* bytes of JSON.
+    3 levels and *limit* bytes of JSON. What *privacy* objects to is replaced or left out.
     """
-    if type(value) is list and len(value) <= _FEW:
-        for each in value:
-            # ASCII, since a lone surrogate is a character too, and none that JSON takes.
-            if type(each) is not str or len(each) > SURELY_SHORT or not each.isascii():
-                break
-        else:
-            return value.copy()
-    converted = _convert(value, MAX_DEPTH, [_MAX_NODES])
+    converted = _convert(value, MAX_DEPTH, _Walk(privacy))
     return _fit(converted, limit) if isinstance(converted, (list, dict)) else converted
 
 
-def _convert(value: object, depth: int, left: list[int]) -> JsonValue:
-    """Convert one value; *left* holds the number of values that may still be looked at."""
+def _convert(value: object, depth: int, walk: _Walk) -> JsonValue:
     try:
-        return _convert_known(value, depth, left)
+        converted = _convert_known(value, depth, walk)
     except Exception:  # noqa: BLE001 -- somebody else's object may raise anything
         return _type_of(value)
+    if type(converted) is str:
+        text = converted if type(value) in _TIMES else walk.privacy.text(converted)
+        return text if len(text) <= SURELY_SHORT and text.isascii() else cut(text)
+    if type(converted) is int and walk.privacy.card(converted):
+        return SCRUBBED
+    return converted
 
 
-def _convert_known(value: object, depth: int, left: list[int]) -> JsonValue:
+def _convert_known(value: object, depth: int, walk: _Walk) -> JsonValue:
     kind = type(value)
     if kind is str:
-        text = cast("str", value)
-        return text if len(text) <= SURELY_SHORT and text.isascii() else cut(text)
+        # Not cut yet: half a secret is harder to recognise.
+        return value
     if kind in _NESTED or (kind not in _SIMPLE and _is_nested(value)):
-        return _nested(value, depth, left)
+        return _nested(value, depth, walk)
     convert = _SIMPLE.get(kind)
-    return _uncommon(value, depth, left) if convert is None else convert(value)
+    return _uncommon(value, depth, walk) if convert is None else convert(value)
 
 
-def _uncommon(value: object, depth: int, left: list[int]) -> JsonValue:
+def _uncommon(value: object, depth: int, walk: _Walk) -> JsonValue:
     """Convert a value whose type only derives from the known ones, or is unknown."""
     if isinstance(value, Enum):
-        return _convert(value.value, depth, left)
+        return _convert(value.value, depth, walk)
     for kind, convert in _SIMPLE.items():
         if isinstance(value, kind):
             return convert(value)
@@ -128,7 +136,7 @@ def _is_nested(value: object) -> bool:
     return isinstance(value, (list, tuple, AbstractSet, Mapping)) or _is_dataclass(value)
 
 
-def _nested(value: object, depth: int, left: list[int]) -> JsonValue:
+def _nested(value: object, depth: int, walk: _Walk) -> JsonValue:
     if depth <= 0:
         # Not its text: that of a small value that holds itself twice, 40 times over, has no end.
         return _type_of(value)
@@ -136,30 +144,33 @@ def _nested(value: object, depth: int, left: list[int]) -> JsonValue:
         names = [each.name for each in dataclasses.fields(cast("Any", value))]
         value = {name: getattr(value, name, None) for name in names}
     if isinstance(value, Mapping):
-        return _object(value, depth - 1, left)
-    found = _list(cast("Any", value), depth - 1, left)
+        return _object(value, depth - 1, walk)
+    found = _list(cast("Any", value), depth - 1, walk)
     # A set has no order of its own, and the same event must always read the same.
     return sorted(found, key=_order) if isinstance(value, AbstractSet) else found
 
 
-def _object(value: Mapping[Any, Any], depth: int, left: list[int]) -> dict[str, JsonValue]:
+def _object(value: Mapping[Any, Any], depth: int, walk: _Walk) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {}
     for key, each in islice(value.items(), MAX_ELEMENTS):
-        left[0] -= 1
-        if left[0] < 0:
+        walk.left -= 1
+        if walk.left < 0:
             break
-        if (converted := _convert(each, depth, left)) is not MISSING:
-            found[text_of(key)] = converted
+        name = text_of(key)
+        if walk.privacy.hides(name):
+            found[name] = SCRUBBED
+        elif (converted := _convert(each, depth, walk)) is not MISSING:
+            found[name] = converted
     return found
 
 
-def _list(value: Iterable[object], depth: int, left: list[int]) -> list[JsonValue]:
+def _list(value: Iterable[object], depth: int, walk: _Walk) -> list[JsonValue]:
     found = []
     for each in islice(value, MAX_ELEMENTS):
-        left[0] -= 1
-        if left[0] < 0:
+        walk.left -= 1
+        if walk.left < 0:
             break
-        if (converted := _convert(each, depth, left)) is not MISSING:
+        if (converted := _convert(each, depth, walk)) is not MISSING:
             found.append(converted)
     return found
 
@@ -217,14 +228,14 @@ def _order(value: JsonValue) -> tuple[str, str]:
 
 
 def repaired(value: JsonValue) -> JsonValue:
-    """Replace lone surrogates, which JSON cannot say, wherever in *value* they are."""
+    """Replace lone surrogates, and integers that a double cannot hold, wherever they are."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {repaired(name): repaired(each) for name, each in value.items()}
     if isinstance(value, list):
         return [repaired(each) for each in value]
-    return value
+    return _integer(value) if isinstance(value, int) else value
 
 
 def _fit(value: list[JsonValue] | dict[str, JsonValue], limit: int) -> JsonValue:
@@ -261,3 +272,6 @@ _SIMPLE: Final[dict[type, Callable[[Any], JsonValue]]] = {
     bytearray: _nothing,
     memoryview: _nothing,
 }
+
+# Their texts are made here, and hold nothing of anybody's.
+_TIMES: Final = frozenset({date, datetime, time})

@@ -2,7 +2,6 @@
 
 from mixpanel_export._batch import Batch
 from mixpanel_export._clock import Clock, Deadline
-from mixpanel_export._event import Translator, translate
 from mixpanel_export._outcome import (
     Delivered,
     Misconfigured,
@@ -13,6 +12,7 @@ from mixpanel_export._outcome import (
     TooLarge,
 )
 from mixpanel_export._sender import Attempt, Sender
+from mixpanel_export._translate import Translator, translate
 from mixpanel_export._transport import HttpxTransport, Transport
 from mixpanel_export._wire import Request, Response, encode
 

@@ -1,0 +1,251 @@
+"""
+What must not leave the house: names that announce a secret, texts that hold one.
+
+The patterns are those of secrets whose form gives them away. A word that merely looks random is
+left alone: it is more often an id than a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+from mixpanel_export._limits import MAX_STRING_BYTES
+
+#: What stands in place of a secret.
+SCRUBBED: Final = "[scrubbed]"
+
+# Segments of a name that announce a secret, wherever they stand in it.
+_SECRET_SEGMENTS: Final = frozenset(
+    {
+        "apikey",
+        "accesskey",
+        "authorization",
+        "cookie",
+        "cookies",
+        "credential",
+        "credentials",
+        "csrf",
+        "csrftoken",
+        "cvc",
+        "cvv",
+        "cvv2",
+        "jwt",
+        "passcode",
+        "passphrase",
+        "passwd",
+        "password",
+        "passwords",
+        "privatekey",
+        "pwd",
+        "secret",
+        "secretkey",
+        "secrets",
+        "ssn",
+        "xsrf",
+    }
+)
+
+# The same, of two segments in a row.
+_SECRET_PAIRS: Final = frozenset(
+    {
+        ("access", "key"),
+        ("account", "key"),
+        ("api", "key"),
+        ("auth", "key"),
+        ("card", "number"),
+        ("client", "key"),
+        ("encryption", "key"),
+        ("master", "key"),
+        ("private", "key"),
+        ("security", "code"),
+        ("session", "key"),
+        ("signing", "key"),
+    }
+)
+
+# These do only at the end of a name: `access_token`, but not `token_count`.
+_SECRET_ENDINGS: Final = frozenset({"token", "authtoken", "accesstoken"})
+
+_SEGMENT: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+# A secret that begins within what is kept may end beyond it, and is recognised by its whole.
+_LOOK: Final = MAX_STRING_BYTES + 100
+
+# Whether anything in a text is worth a closer look: digits enough for a card, what one of the
+# tokens below cannot do without, a word that something secret may be assigned to.
+_DIGITS: Final = re.compile(r"[0-9][0-9 -]{11,}[0-9]")
+_HINTS: Final = re.compile(
+    r"(?:eyJ|-----BEGIN|AKIA|ASIA|AIza|SG\.|SK|glpat-|ghp_|gho_|ghr_|ghs_|ghu_|github_pat|npm_"
+    r"|pypi-|sk-|sk_|rk_|whsec_|sq0|xox|hooks\.slack|-us)"
+)
+_WORDS: Final = re.compile(
+    r"(?:passw|passphrase|pwd|secret|token|api|access|account|private|auth|signature|csrf|session"
+    r"|sig|cvv|ssn|bearer|basic)"
+)
+
+# A card's number by its issuer's range: 13 to 19 digits, maybe in groups. -- ISO/IEC 7812-1; the
+# ranges as the issuers publish them (read 2026-11-21).
+_CARD: Final = re.compile(
+    r"(?<![0-9A-Za-z.])(?:4[0-9]{3}|5[0-9]{3}|2[2-7][0-9]{2}|3[0-9]{3}|6[0-9]{3})"
+    r"(?:[ -]?[0-9]){9,15}(?![0-9A-Za-z])"
+)
+
+_FORMS: Final = (
+    # A private key, to its end or to the end of the text.
+    r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]*-----|\Z)",
+    # JSON Web Tokens: both of their first parts are the Base64 of a JSON object.
+    r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)*",
+    # Keys that say whose they are.
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # Amazon
+    r"\bAIza[\w-]{35}",  # Google
+    r"\bgh[oprsu]_\w{36,}",  # GitHub
+    r"\bgithub_pat_\w{22,}",
+    r"\bglpat-[\w-]{20,}",  # GitLab
+    r"\bnpm_[0-9A-Za-z]{36}",
+    r"\bpypi-[\w-]{50,}",
+    r"\bsk-[\w-]{20,}",  # OpenAI, Anthropic
+    r"\b(?:sk|rk)_(?:live|test)_[0-9A-Za-z]{10,}",  # Stripe
+    r"\bwhsec_[0-9A-Za-z+/=]{24,}",
+    r"\bsq0[a-z]{3}-[\w-]{22,}",  # Square
+    r"\bSG\.[\w-]{16,}\.[\w-]{16,}",  # SendGrid
+    r"\bSK[0-9a-f]{32}\b",  # Twilio
+    r"\bxox[a-z]-[\w-]{10,}",  # Slack
+    r"hooks\.slack\.com/services/[\w/]+",
+    r"\b[0-9a-f]{32}-us[0-9]{1,2}\b",  # Mailchimp
+)
+_TOKENS: Final = re.compile("|".join(_FORMS), re.DOTALL)
+
+# What follows these words; the words themselves stay.
+_AUTHORIZATION: Final = re.compile(
+    r"(?i)\b(bearer\s+|basic\s+|token\s+)(?=[\w.~+/=-]*[0-9=])[\w.~+/=-]{12,}"
+)
+_USERINFO: Final = re.compile(r"(?<=://)[^\s/?#@]*:[^\s/?#@]+(?=@)")
+_ASSIGNMENT: Final = re.compile(
+    r"""(?ix)
+    ( (?: password | passwd | passphrase | pwd | secret (?: [_-]? key )? | token | signature | csrf
+      | (?: api | access | account | private | session ) [_-]? key | authorization
+      | (?<! [a-z0-9] ) (?: sig | cvv | ssn ) ) ["']? \s*
+      (?: = | : (?! // ) ) \s* ["']? )
+    (?! bearer\b | basic\b | \[scrubbed\] )
+    [^\s"'&,;)}\]]{3,}
+    """
+)
+
+_SHORTEST_CARD: Final = 13
+
+
+@lru_cache(maxsize=2_000)
+def is_secret(name: str) -> bool:
+    """Say whether a field of this name holds a secret: ``userPassword`` does, ``author`` not."""
+    segments = [segment.lower() for segment in _SEGMENT.findall(name)]
+    if not segments:
+        return False
+    return (
+        segments[-1] in _SECRET_ENDINGS
+        or not _SECRET_SEGMENTS.isdisjoint(segments)
+        or not _SECRET_PAIRS.isdisjoint(pairwise(segments))
+    )
+
+
+def scrub(text: str) -> str:
+    """
+    Replace what looks like a secret in *text*.
+
+    Only as much is looked at as an event has room for, and the rest is cut off if it is looked at
+    at all: card numbers, private keys, JSON Web Tokens, the keys of well-known services, what
+    follows ``Bearer``, passwords in addresses, and what is assigned to a name such as
+    ``password``.
+    """
+    # Each of these finds nothing in most texts, and all are much cheaper than what they spare.
+    digits, hints = _DIGITS.search(text, 0, _LOOK), _HINTS.search(text, 0, _LOOK)
+    words = (" " in text or "=" in text or ":" in text) and _WORDS.search(text[:_LOOK].lower())
+    address = "@" in text and "://" in text
+    if not (digits or hints or words or address):
+        return text
+    found = text[:_LOOK]
+    if digits:
+        found = _CARD.sub(_card, found)
+    if hints:
+        found = _TOKENS.sub(SCRUBBED, found)
+    if address:
+        found = _USERINFO.sub(SCRUBBED, found)
+    if words:
+        found = _AUTHORIZATION.sub(rf"\1{SCRUBBED}", found)
+        found = _ASSIGNMENT.sub(rf"\1{SCRUBBED}", found)
+    return text if found == text[:_LOOK] else found
+
+
+def is_card(number: int) -> bool:
+    """Say whether a whole number is that of a card."""
+    return _CARD.fullmatch(str(number)) is not None and _passes(str(number))
+
+
+def _card(match: re.Match[str]) -> str:
+    return SCRUBBED if _passes(match[0]) else match[0]
+
+
+def _passes(number: str) -> bool:
+    """Say whether the digits of *number* pass Luhn's check. -- ISO/IEC 7812-1, annex B."""
+    digits = [int(each) for each in reversed(number) if each.isdigit()]
+    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[1::2]]
+    return len(digits) >= _SHORTEST_CARD and (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+class Privacy:
+    """
+    The rules of one door.
+
+    Args:
+        scrub: Whether secrets are replaced.
+
+        allow: The only names that are sent; `None` is all.
+
+        deny: Names that are not sent.
+    """
+
+    __slots__ = ("_allow", "_deny", "_scrub", "text")
+
+    text: Callable[[str], str]
+    """Replace the secrets in a text."""
+
+    def __init__(
+        self,
+        *,
+        scrub: bool = True,
+        allow: Iterable[str] | None = None,
+        deny: Iterable[str] = (),
+    ) -> None:
+        self._scrub = scrub
+        self._allow = None if allow is None else frozenset(allow)
+        self._deny = frozenset(deny)
+        self.text = _scrub_text if scrub else _leave
+
+    def keeps(self, name: str) -> bool:
+        """Say whether a property of this name is sent at all."""
+        return name not in self._deny and (self._allow is None or name in self._allow)
+
+    def hides(self, name: str) -> bool:
+        """Say whether its value is replaced as a whole, because of its name."""
+        if not self._scrub or (self._allow is not None and name in self._allow):
+            return False
+        return is_secret(name)
+
+    @property
+    def card(self) -> Callable[[int], bool]:
+        """What says whether a whole number is to be replaced."""
+        return is_card if self._scrub else _never
+
+
+_scrub_text = scrub
+
+
+def _leave(text: str) -> str:
+    return text
+
+
+def _never(_number: int) -> bool:
+    return False
