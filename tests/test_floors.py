@@ -58,6 +58,7 @@ FLOORS = {
     },
     "5 doors: read a foreign object into a record, hand it on, nothing else": {
         "_door": "what all doors have in common",
+        "_message": "what was said to a logger -> a name and fields",
         "_handler": "logging",
         "_processor": "structlog",
         "otel": "OpenTelemetry: spans and logs",
