@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export._context import current
 from mixpanel_export._door import Door
+from mixpanel_export._message import arguments, headline, is_from_here, name_of, read
 from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._record import Record
-from mixpanel_export._values import text_of
 
 if TYPE_CHECKING:
     from mixpanel_export._pipeline import Pipeline
@@ -26,6 +26,10 @@ _SKIP: Final = len(_STANDARD) - 1
 
 # What formatters of other handlers leave on a record; `logging` itself forbids them in `extra`.
 _FORMATTED: Final = frozenset({"message", "asctime"})
+
+# Beside these, the one field in which loguru hands over all that it was told. -- loguru 0.7.3,
+# StandardSink (read 2026-11-21).
+_UNUSUAL: Final = _FORMATTED | {"extra"}
 
 
 class MixpanelHandler(logging.Handler):
@@ -96,7 +100,7 @@ class MixpanelHandler(logging.Handler):
         """Take *record*."""
         # A record of a thread that delivers would feed on itself.
         thread = record.thread or get_ident()
-        if thread in delivering and is_delivering(thread):
+        if thread in delivering and is_delivering(thread) and is_from_here(record):
             self._door.pipeline.ignore()
             return
         try:
@@ -107,13 +111,20 @@ class MixpanelHandler(logging.Handler):
                 fields = {
                     name: value for name, value in vars(record).items() if name not in _STANDARD
                 }
-            if not _FORMATTED.isdisjoint(fields):
-                fields = {name: fields[name] for name in fields if name not in _FORMATTED}
+            if not _UNUSUAL.isdisjoint(fields):
+                fields = _usual(fields)
             if record.args:
-                fields = {**_arguments(record.args), **fields}
+                fields = {**arguments(record.args), **fields}
             name = record.msg
             if type(name) is not str:
-                name = type(name).__name__ if isinstance(name, BaseException) else text_of(name)
+                if isinstance(name, Mapping):
+                    # structlog hands its event dict to a formatter like this, and formatters of
+                    # JSON take any; the record's own fields are there as well.
+                    name, fields, _ = read({**fields, **name})
+                else:
+                    name = name_of(name)
+            elif "\n" in name:
+                name = headline(name)
             self._offer(Record(name, record.created, fields, record.name, current()), self._seal)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
@@ -128,9 +139,9 @@ class MixpanelHandler(logging.Handler):
         super().close()
 
 
-def _arguments(args: object) -> dict[Any, Any]:
-    """Name the arguments of a message: a mapping's own names, or ``arg_0``, ``arg_1`` and so on."""
-    if isinstance(args, Mapping):
-        return dict(args)
-    values = args if isinstance(args, tuple) else (args,)
-    return {f"arg_{index}": value for index, value in enumerate(values)}
+def _usual(fields: dict[Any, Any]) -> dict[Any, Any]:
+    """Leave out what formatters left behind, and spread the fields of loguru."""
+    fields = {name: value for name, value in fields.items() if name not in _FORMATTED}
+    if isinstance(fields.get("extra"), dict):
+        fields = {**fields.pop("extra"), **fields}
+    return fields

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
+from logging import LogRecord
 from typing import Any, Final
 
 from mixpanel_export._values import text_of
@@ -41,6 +44,9 @@ _MAYBE_PLACE: Final = ("filename", "module", "process", "thread")
 # Where the message is if it was renamed.
 _RENAMED: Final = ("message", "msg")
 
+# The first line of a stack trace, that of a group of exceptions too.
+_TRACE: Final = re.compile(r"\n[^\n]*(Traceback|Stack) \(most recent call last\):")
+
 _UNUSUAL: Final = _ADDED | _PLACE
 
 # In both spellings, since a set is asked faster than a text is turned to small letters.
@@ -53,8 +59,14 @@ _LEVELS: Final = _LEVEL_NAMES | {name.upper() for name in _LEVEL_NAMES}
 def name_of(message: object) -> str:
     """Name the event that a message describes: its text, or the class of an exception."""
     if type(message) is str:
-        return message
+        return headline(message) if "\n" in message else message
     return type(message).__name__ if isinstance(message, BaseException) else text_of(message)
+
+
+def headline(text: str) -> str:
+    """Cut off the stack traces that `QueueHandler` and loguru put below a message."""
+    found = _TRACE.search(text)
+    return text[: found.start()] if found else text
 
 
 def arguments(args: object) -> dict[Any, Any]:
@@ -63,6 +75,11 @@ def arguments(args: object) -> dict[Any, Any]:
         return dict(args)
     values = args if isinstance(args, tuple) else (args,)
     return {f"arg_{index}": value for index, value in enumerate(values)}
+
+
+def is_from_here(record: LogRecord) -> bool:
+    """Say whether *record* is of this process: another's threads may have the same identifiers."""
+    return record.process is None or record.process == os.getpid()
 
 
 def read(said: Mapping[Any, Any]) -> tuple[str, dict[Any, Any], str]:
@@ -97,6 +114,6 @@ def read(said: Mapping[Any, Any]) -> tuple[str, dict[Any, Any], str]:
             del fields[name]
         if args:
             fields = {**arguments(args), **fields}
-    if type(message) is not str:
+    if type(message) is not str or "\n" in message:
         message = "" if message is None else name_of(message)
     return message, fields, logger if type(logger) is str else ""

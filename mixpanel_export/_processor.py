@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mixpanel_export._clock import SYSTEM_CLOCK
 from mixpanel_export._context import current
 from mixpanel_export._door import Door
-from mixpanel_export._message import name_of, read
+from mixpanel_export._message import is_from_here, name_of, read
 from mixpanel_export._notice import Notices
 from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._plan import IDENTITY, MARKS
@@ -122,7 +122,11 @@ class MixpanelProcessor:
             record = None
         thread = get_ident() if record is None else record.thread or get_ident()
         # What is said on a thread that delivers would feed on itself.
-        if thread in delivering and is_delivering(thread):
+        if (
+            thread in delivering
+            and is_delivering(thread)
+            and (record is None or is_from_here(record))
+        ):
             self._ignore()
             return
         name, fields, origin = read(event_dict)

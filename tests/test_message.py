@@ -4,13 +4,15 @@ What was said to a logger, taken apart.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
 
-from mixpanel_export._message import arguments, name_of, read
+from mixpanel_export._message import arguments, headline, is_from_here, name_of, read
 
 
 class Text(str):
@@ -37,6 +39,40 @@ def test_a_message_names_the_event(message: object, name: str) -> None:
 
     assert found == name
     assert type(found) is str
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        'Traceback (most recent call last):\n  File "shop.py", line 7\nValueError: secret',
+        "Stack (most recent call last):\n  File …",
+        "  + Exception Group Traceback (most recent call last):\n  | secret",
+    ],
+)
+def test_a_stack_trace_is_no_part_of_the_name(below: str) -> None:
+    """
+    Where it was put below the message, however that is read.
+    """
+    message = f"Payment Failed\n{below}"
+
+    assert headline(message) == name_of(message) == "Payment Failed"
+    assert read({"event": message}) == ("Payment Failed", {}, "")
+
+
+@pytest.mark.parametrize("message", ["Two\nlines", "Traceback (most recent call last):", "\n"])
+def test_several_lines_are_a_name(message: str) -> None:
+    """
+    Only what begins like a stack trace is cut off, and only below something.
+    """
+    assert headline(message) == name_of(message) == message
+
+
+@pytest.mark.parametrize(("process", "here"), [(os.getpid(), True), (None, True), (-1, False)])
+def test_a_record_knows_its_process(process: int | None, here: bool) -> None:
+    """
+    Unless logging was told not to look; then it is taken for one of ours.
+    """
+    assert is_from_here(logging.makeLogRecord({"process": process})) is here
 
 
 @pytest.mark.parametrize(

@@ -365,7 +365,8 @@ def test_a_field_named_record_is_a_field_of_ours(ear: Ear) -> None:
 
 def test_what_a_delivery_thread_says_is_left_alone(ear: Ear) -> None:
     """
-    It would feed on itself; also where the record comes from that thread and is formatted here.
+    It would feed on itself; also where the record comes from that thread and is formatted here, but
+    not where it comes from such a thread of another process.
     """
     elsewhere = log_record(thread=-7)
     try:
@@ -375,10 +376,11 @@ def test_what_a_delivery_thread_says_is_left_alone(ear: Ear) -> None:
         del delivering[threading.get_ident()]
         delivering[-7] = os.getpid()
         ear.hear("C", distinct_id="u-1", _record=elsewhere)
+        ear.hear("D", distinct_id="u-1", _record=log_record(thread=-7, process=-1))
     finally:
         delivering.clear()
 
-    assert ear.names() == []
+    assert ear.names() == ["Paid by %s"]
     assert ear.pipeline.stats.ignored == 3
 
 

@@ -47,7 +47,7 @@ from structlog.stdlib import (
 )
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from mixpanel_export import MixpanelProcessor, bound
+from mixpanel_export import MixpanelHandler, MixpanelProcessor, bound
 from mixpanel_export.testing import ScriptedTransport
 
 
@@ -628,3 +628,57 @@ def test_it_is_typed_as_a_processor(ear: Ear) -> None:
     said: MutableMapping[str, Any] = {"event": "A"}
 
     assert processor(None, "info", said) is said
+
+
+# -- the other door -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(ear: Ear) -> logging.Logger:
+    """
+    A logger of logging's with our handler on it.
+    """
+    log = logging.Logger("shop")  # noqa: LOG001 -- gone with the test
+    log.addHandler(MixpanelHandler(pipeline=ear.processor.pipeline))
+    return log
+
+
+def test_the_handler_understands_what_is_wrapped_for_a_formatter(
+    ear: Ear, shop: logging.Logger
+) -> None:
+    """
+    The message is the whole dict then.
+    """
+    log = structlog.wrap_logger(
+        shop, processors=[add_log_level, TimeStamper(), ProcessorFormatter.wrap_for_formatter]
+    )
+
+    log.info("Signed Up", distinct_id="u-1", plan="p")
+    log.info("cache is warm")
+
+    assert ear.names() == ["Signed Up"]
+    assert ear.properties() == [{"distinct_id": "u-1", "plan": "p"}]
+
+
+def test_the_handler_understands_what_is_rendered_for_logging(
+    ear: Ear, shop: logging.Logger
+) -> None:
+    """
+    Each field is one of the record's then; level and timestamp make no event.
+    """
+    log = structlog.wrap_logger(
+        shop,
+        processors=[
+            add_log_level,
+            TimeStamper(),
+            add_logger_name,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+    )
+
+    log.info("Signed Up", distinct_id="u-1", plan="p")
+    log.info("cache is warm")
+
+    assert ear.names() == ["Signed Up"]
+    (properties,) = ear.properties()
+    assert (properties["distinct_id"], properties["plan"]) == ("u-1", "p")
