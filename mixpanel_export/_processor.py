@@ -90,8 +90,11 @@ class MixpanelProcessor:
         try:
             if self._named and _TELLING.isdisjoint(event_dict.keys()):
                 self._ignore()
+            elif delivering and _is_of_delivery(event_dict):
+                # It would feed on itself.
+                self._ignore()
             else:
-                self._take(logger, event_dict)
+                self._offer(self._read(logger, event_dict), self._seal)
         except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
             self._complain(event_dict, error)
         return event_dict
@@ -115,23 +118,11 @@ class MixpanelProcessor:
             raise TypeError("cannot pickle a MixpanelProcessor with a pipeline of its own")
         return _open, self._opened_with
 
-    def _take(self, logger: object, event_dict: Mapping[Any, Any]) -> None:
-        # Where structlog formats for logging, the record says more than what was made of it.
-        record = event_dict.get("_record")
-        if not isinstance(record, LogRecord):
-            record = None
-        thread = get_ident() if record is None else record.thread or get_ident()
-        # What is said on a thread that delivers would feed on itself.
-        if (
-            thread in delivering
-            and is_delivering(thread)
-            and (record is None or is_from_here(record))
-        ):
-            self._ignore()
-            return
+    def _read(self, logger: object, event_dict: Mapping[Any, Any]) -> Record:
         name, fields, origin = read(event_dict)
         moment = self._wall()
-        if record is not None:
+        if "_record" in event_dict and isinstance(record := event_dict["_record"], LogRecord):
+            # Where structlog formats for logging, the record says more than what was made of it.
             moment = record.created
             origin = record.name
             if not event_dict.get("_from_structlog"):
@@ -141,7 +132,7 @@ class MixpanelProcessor:
         bound = current()
         if bound:
             fields = _attributed(fields, bound)
-        self._offer(Record(name, moment, fields, origin, bound), self._seal)
+        return Record(name, moment, fields, origin, bound)
 
     def _complain(self, event_dict: object, error: Exception) -> None:
         if isinstance(event_dict, Mapping):
@@ -154,6 +145,14 @@ class MixpanelProcessor:
 
 def _open(settings: Settings | None, fields: dict[str, Any]) -> MixpanelProcessor:
     return MixpanelProcessor(settings=settings, **fields)
+
+
+def _is_of_delivery(event_dict: Mapping[Any, Any]) -> bool:
+    """Say whether it was said on a thread that delivers, maybe in logging and not here."""
+    record = event_dict.get("_record")
+    if not isinstance(record, LogRecord):
+        return is_delivering(get_ident())
+    return is_delivering(record.thread or get_ident()) and is_from_here(record)
 
 
 def _attributed(fields: dict[Any, Any], bound: Mapping[str, object]) -> dict[Any, Any]:

@@ -420,10 +420,10 @@ def test_behind_a_renderer_it_says_so(
 class Broken(dict[str, Any]):
     """An event dict that cannot be read."""
 
-    def keys(self) -> NoReturn:
+    def __iter__(self) -> NoReturn:
         raise OSError("secret")
 
-    def get(self, *_: object) -> NoReturn:
+    def keys(self) -> NoReturn:
         raise OSError("secret")
 
 
