@@ -48,6 +48,8 @@ from structlog.stdlib import (
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from mixpanel_export import MixpanelHandler, MixpanelProcessor, bound
+from mixpanel_export._clock import Deadline
+from mixpanel_export.delivery import Request, Response
 from mixpanel_export.testing import ScriptedTransport
 
 
@@ -573,7 +575,7 @@ def test_a_formatter_that_passes_arguments_names_them(ear: Ear) -> None:
 
 def test_capture_logs_works_as_before(ear: Ear) -> None:
     """
-    It replaces the chain: what is captured is no event, unless the processor is handed over.
+    It replaces the chain: what is captured is no event.
     """
     structlog.configure(processors=[ear.processor, JSONRenderer()])
     log = structlog.get_logger()
@@ -583,6 +585,44 @@ def test_capture_logs_works_as_before(ear: Ear) -> None:
 
     assert captured == [{"event": "A", "distinct_id": "u-1", "log_level": "info"}]
     assert ear.names() == []
+
+
+def test_it_can_be_captured_behind(ear: Ear) -> None:
+    """
+    In a chain of a test's own, events and captured lines are both there.
+    """
+    capture = structlog.testing.LogCapture()
+    structlog.configure(processors=[ear.processor, capture])
+
+    structlog.get_logger().info("A", distinct_id="u-1")
+
+    assert capture.entries == [{"event": "A", "distinct_id": "u-1", "log_level": "info"}]
+    assert ear.names() == ["A"]
+
+
+def test_what_delivery_says_to_structlog_is_no_event() -> None:
+    """
+    It would make an event of each delivery, and of the delivery of that.
+    """
+
+    class Talking(ScriptedTransport):
+        """Says to structlog what it sends."""
+
+        def send(self, request: Request, deadline: Deadline) -> Response:
+            log.info("Sent", distinct_id="u-1")
+            return super().send(request, deadline)
+
+    transport = Talking()
+    processor = MixpanelProcessor(token="t", transport=transport)
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(io.StringIO()), processors=[processor, JSONRenderer()]
+    )
+
+    log.info("A", distinct_id="u-1")
+    processor.pipeline.close()
+
+    assert [orjson.loads(line)["event"] for line in transport.lines] == ["A"]
+    assert processor.pipeline.stats.ignored == 1
 
 
 def test_a_cached_logger_has_it(ear: Ear) -> None:
