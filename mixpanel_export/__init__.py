@@ -24,6 +24,7 @@ from mixpanel_export._handler import MixpanelHandler
 from mixpanel_export._ledger import Health, Stats
 from mixpanel_export._lifecycle import drain_on_sigterm
 from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._processor import MixpanelProcessor
 from mixpanel_export._record import Record
 from mixpanel_export._settings import Settings
 from mixpanel_export._update import (
@@ -42,6 +43,7 @@ __all__ = [
     "Health",
     "MixpanelExportError",
     "MixpanelHandler",
+    "MixpanelProcessor",
     "Pipeline",
     "ProfileUpdate",
     "Record",

@@ -8,14 +8,26 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export import _lifecycle
+from mixpanel_export._clock import SYSTEM_CLOCK
 from mixpanel_export._exceptions import SettingsError
-from mixpanel_export._notice import logger
+from mixpanel_export._notice import Notices, logger
 from mixpanel_export._pipeline import Pipeline
 from mixpanel_export._settings import Settings
 from mixpanel_export._translate import Translator
+from mixpanel_export._values import cut
 
 if TYPE_CHECKING:
     from mixpanel_export._record import Record
+
+HOUR: Final = 3_600.0
+
+# What a record needs to be an event.
+_WANTED: Final = {
+    "marked": "takes what has the field mixpanel_event",
+    "identified": "takes what has a distinct_id, or the field mixpanel_event",
+    "structured": "takes what has fields of its own, and is not a framework's",
+    "entry": "takes spans without a local parent that have a distinct_id",
+}
 
 #: How long a door's flush or close may keep its caller, in seconds. `logging.config` calls both for
 #: each handler, under a lock that other threads may wait for.
@@ -67,14 +79,38 @@ class Door:
                 raise SettingsError(
                     "the pipeline decides how events are delivered; give it other settings instead"
                 )
+        self._name = name
         self.settings = settings
         self.pipeline = pipeline
-        self.seal = Translator(settings, select=select).seal
+        self._notices = Notices(SYSTEM_CLOCK, HOUR)
+        self._select = settings.select if isinstance(settings.select, str) else select
+        #: Whether it was explained why a record was ignored.
+        self.explained = False
+        self.seal = Translator(settings, select=select, hint=self.hint).seal
         self.pipeline.doors.add(self)
 
     def take(self, record: Record) -> bool:
         """Translate *record*, and have it delivered if it is an event; see `Pipeline.offer`."""
         return self.pipeline.offer(record, self.seal)
+
+    def hint(self, kind: str, text: str) -> None:
+        """Tell the user something that is worth knowing, at most once an hour of each *kind*."""
+        if kind == "ignored":
+            self.explain(text)
+        else:
+            self._notices.warn(kind, text)
+
+    def explain(self, name: str) -> None:
+        """Say why a record was ignored, the first time; later calls do nothing."""
+        if not self.explained:
+            self.explained = True
+            logger.info(
+                "%s: %r and others like it are no events: select=%r %s",
+                self._name,
+                cut(name, 60),
+                self._select,
+                _WANTED.get(self._select, "does not choose them"),
+            )
 
     def flush(self) -> None:
         """Send what came in, and wait for it briefly; not at all while nothing answers."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mixpanel_export._ids import MEMORY
-from mixpanel_export._limits import MAX_ELEMENTS, MAX_NESTED_BYTES
+from mixpanel_export._limits import MAX_NESTED_BYTES, MAX_STRING_BYTES
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut
 
@@ -27,9 +27,9 @@ _CARDS: Final = 4_000_000_000_000
 
 _MAX_FLOAT: Final = sys.float_info.max
 
-# Texts of so many characters in all surely fit into a list of 8 KB: JSON takes six bytes for a
-# character at most, and for each text two quotes and a comma. Most lists are that: a few tags.
-_FEW: Final = (MAX_NESTED_BYTES - 3 * MAX_ELEMENTS - 2) // 6
+# So many texts surely fit into a list of 8 KB: JSON takes six bytes for a byte at most, and two
+# quotes and a comma for each text. Most lists are that: a few tags.
+_FEW: Final = MAX_NESTED_BYTES // (6 * MAX_STRING_BYTES + 3)
 
 
 class Filler:
@@ -68,6 +68,8 @@ class Filler:
                 # Neither an infinity nor "not a number" lies between these.
                 if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
                     continue
+            elif kind is list and len(value) <= _FEW and self._knows(value):
+                value = value.copy()
             elif kind is not bool:
                 value = self.clean(value)
                 if value is MISSING:
@@ -79,9 +81,11 @@ class Filler:
         found = self.privacy.text(text)
         if len(found) > SURELY_SHORT or not found.isascii():
             whole, found = found, cut(found)
-            if len(found) < len(whole):
+            if found == whole:
+                found = whole
+            elif len(found) < len(whole):
                 self._tell("cut")
-        if found == text:
+        if found is text:
             if len(self._known) >= MEMORY:
                 self._known.clear()
             self._known.add(text)
@@ -89,21 +93,14 @@ class Filler:
 
     def clean(self, value: object) -> Any:  # noqa: ANN401 -- any JSON
         """Give *value* as it is sent; see `mixpanel_export._values.clean`."""
-        if type(value) is list and (texts := self._texts(value)) is not None:
-            return texts
         if isinstance(value, datetime) and value.tzinfo is None:
             self._tell("naive")
         return clean(value, privacy=self.privacy)
 
-    def _texts(self, value: list[Any]) -> list[str] | None:
-        """Give a short list of texts as it is sent, the fast way; None if it is not that."""
+    def _knows(self, values: list[Any]) -> bool:
+        """Say whether all of *values* are texts that may be sent; find it out if they are texts."""
         known = self._known
-        texts = value.copy()
-        characters = 0
-        for index, each in enumerate(texts):
-            if type(each) is not str:
-                return None
-            if each not in known:
-                texts[index] = self.text(each)
-            characters += len(each)
-        return texts if len(texts) <= MAX_ELEMENTS and characters <= _FEW else None
+        for value in values:
+            if type(value) is not str or (value not in known and self.text(value) is not value):
+                return False
+        return True

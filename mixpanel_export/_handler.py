@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export._context import current
 from mixpanel_export._door import Door
+from mixpanel_export._ids import MEMORY
+from mixpanel_export._message import (
+    MOST_PLACES,
+    about,
+    arguments,
+    headline,
+    is_from_here,
+    name_of,
+    read,
+)
 from mixpanel_export._pipeline import delivering, is_delivering
-from mixpanel_export._record import Record
-from mixpanel_export._values import text_of
+from mixpanel_export._record import new_record
 
 if TYPE_CHECKING:
     from mixpanel_export._pipeline import Pipeline
@@ -68,6 +77,8 @@ class MixpanelHandler(logging.Handler):
         )
         self._offer = self._door.pipeline.offer
         self._seal = self._door.seal
+        self._include = self._door.settings.include
+        self._met: set[str] = set()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -96,10 +107,12 @@ class MixpanelHandler(logging.Handler):
         """Take *record*."""
         # A record of a thread that delivers would feed on itself.
         thread = record.thread or get_ident()
-        if thread in delivering and is_delivering(thread):
+        if thread in delivering and is_delivering(thread) and is_from_here(record):
             self._door.pipeline.ignore()
             return
         try:
+            if record.name not in self._met:
+                self._meet(record)
             items = islice(vars(record).items(), _SKIP, None)
             if next(items)[0] == _LAST_STANDARD:
                 fields: dict[Any, Any] = dict(items)
@@ -107,16 +120,54 @@ class MixpanelHandler(logging.Handler):
                 fields = {
                     name: value for name, value in vars(record).items() if name not in _STANDARD
                 }
-            if not _FORMATTED.isdisjoint(fields):
-                fields = {name: fields[name] for name in fields if name not in _FORMATTED}
+            if "message" in fields or "asctime" in fields or "extra" in fields:
+                fields = _usual(fields)
             if record.args:
-                fields = {**_arguments(record.args), **fields}
+                fields = {**arguments(record.args), **fields}
             name = record.msg
             if type(name) is not str:
-                name = type(name).__name__ if isinstance(name, BaseException) else text_of(name)
-            self._offer(Record(name, record.created, fields, record.name, current()), self._seal)
+                if isinstance(name, Mapping):
+                    # structlog hands its event dict to a formatter like this, and formatters of
+                    # JSON take any; the record's own fields are there as well.
+                    name, fields, _ = read({**fields, **name})
+                else:
+                    name = name_of(name)
+            elif "\n" in name:
+                name = headline(name)
+            bound = current()
+            if record.exc_info or self._include:
+                bound = {**bound, **self._beside(record)}
+            said = (name, record.created, fields, record.name, bound)
+            self._offer(new_record(said), self._seal)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
+
+    def _meet(self, record: logging.LogRecord) -> None:
+        """Look, when a logger is met for the first time, whether another handler is there too."""
+        if len(self._met) >= MEMORY:
+            self._met.clear()
+        self._met.add(record.name)
+        # Not getLogger: it takes a lock, and makes loggers.
+        logger = logging.Logger.manager.loggerDict.get(record.name, logging.root)
+        found = 0
+        while isinstance(logger, logging.Logger):
+            found += sum(isinstance(each, MixpanelHandler) for each in logger.handlers)
+            logger = logger.parent if logger.propagate else None  # type: ignore[assignment] # the end
+        if found > 1:
+            self._door.hint(
+                "doors",
+                f"{found} MixpanelHandlers get the records of logger {record.name!r}: each sends"
+                " an event of its own",
+            )
+
+    def _beside(self, record: logging.LogRecord) -> dict[str, object]:
+        """Give what is known beside the fields; it makes no record an event."""
+        found = about(record.exc_info, self._include) if record.exc_info else {}
+        if "message" in self._include:
+            found["message"] = record.getMessage()
+        if "stack" in self._include and record.stack_info:
+            found.setdefault("stack", record.stack_info.splitlines()[-MOST_PLACES:])
+        return found
 
     def flush(self) -> None:
         """Send what came in, and wait for it half a second at most."""
@@ -128,9 +179,10 @@ class MixpanelHandler(logging.Handler):
         super().close()
 
 
-def _arguments(args: object) -> dict[Any, Any]:
-    """Name the arguments of a message: a mapping's own names, or ``arg_0``, ``arg_1`` and so on."""
-    if isinstance(args, Mapping):
-        return dict(args)
-    values = args if isinstance(args, tuple) else (args,)
-    return {f"arg_{index}": value for index, value in enumerate(values)}
+def _usual(fields: dict[Any, Any]) -> dict[Any, Any]:
+    """Leave out what formatters left behind, and spread the one field of loguru."""
+    fields = {name: value for name, value in fields.items() if name not in _FORMATTED}
+    # All that loguru was told is in there. -- loguru 0.7.3, StandardSink (read 2026-11-21).
+    if isinstance(fields.get("extra"), dict):
+        fields = {**fields.pop("extra"), **fields}
+    return fields

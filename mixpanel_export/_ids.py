@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
@@ -23,19 +22,14 @@ from mixpanel_export._values import SURELY_SHORT, text_of
 #: the memory; this is far more than the places that any program logs from.
 MEMORY: Final = 2_000
 
+# The forbidden ids are words, and one UUID.
+_UUID: Final = max(map(len, FORBIDDEN_IDS))
+_LONGEST_WORD: Final = max(len(each) for each in FORBIDDEN_IDS if len(each) < _UUID)
+
 _INSERT_ID: Final = re.compile(rf"[0-9A-Za-z-]{{1,{MAX_INSERT_ID_BYTES}}}")
 
 
-def identity(fields: Mapping[Any, Any], names: tuple[str, ...]) -> str:
-    """Give the first identity that is not None; ``""`` if there is none."""
-    for name in names:
-        value = fields[name]
-        if value is not None:
-            return as_id(value, prefixed=name == "$device_id")
-    return ""
-
-
-def as_id(value: object, *, prefixed: bool = False) -> str:
+def as_id(value: object, prefixed: bool = False) -> str:
     """
     Make an id that Mixpanel takes, ``""`` if it forbids this one.
 
@@ -44,6 +38,14 @@ def as_id(value: object, *, prefixed: bool = False) -> str:
 
         prefixed: Whether it is a device's and to be marked as one.
     """
+    if (
+        type(value) is str
+        and _LONGEST_WORD < len(value) < _UUID
+        and value.strip() is value
+        and not prefixed
+    ):
+        # Most are like this, and none of these is forbidden.
+        return value
     if value is None:
         return ""
     text = value if type(value) is str else _whole_text(value)

@@ -21,17 +21,20 @@ class Notices:
 
     Args:
         clock: Where the time comes from.
+
+        interval: Seconds between two of one kind.
     """
 
-    __slots__ = ("_clock", "_kinds")
+    __slots__ = ("_clock", "_interval", "_kinds")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, interval: float = INTERVAL) -> None:
         self._clock = clock
+        self._interval = interval
         self._kinds: dict[str, tuple[float, int]] = {}
 
     def warn(self, kind: str, text: str) -> None:
         """
-        Log *text* as a warning, unless one of this *kind* was logged less than a minute ago.
+        Log *text* as a warning, unless one of this *kind* was logged a short while ago.
 
         Args:
             kind: What is counted together.
@@ -39,8 +42,8 @@ class Notices:
             text: What is wrong, and what helps; never a payload or a secret.
         """
         now = self._clock.monotonic()
-        last, silent = self._kinds.get(kind, (-INTERVAL, 0))
-        if now - last < INTERVAL:
+        last, silent = self._kinds.get(kind, (float("-inf"), 0))
+        if now - last < self._interval:
             self._kinds[kind] = (last, silent + 1)
             return
         self._kinds[kind] = (now, 0)

@@ -28,13 +28,67 @@ OPERATIONS: Final = frozenset(
     {"$set", "$set_once", "$add", "$append", "$union", "$remove", "$unset"}
 )
 
-# Fields that libraries put on the records that pass them. They neither make a record an event nor
-# become its properties: OpenTelemetry's and Datadog's correlation, Python 3.12's and uvicorn's own.
-_STAMPS: Final = frozenset({"taskName", "color_message", "request", "websocket"})
-_STAMP_PREFIXES: Final = ("otel", "dd.")
+# Fields that libraries put on the records that pass them, through record factories, filters,
+# formatters or `extra`. They neither make a record an event nor become its properties. Found by
+# running these libraries, or reading them where that is said (2026-11-21).
+_STAMPS: Final = frozenset(
+    {
+        "taskName",  # logging since Python 3.12, on records that come from there
+        "color_message",  # uvicorn 0.54
+        "websocket",  # websockets 17.4, uvicorn
+        "request",  # Django 5.2: a request, or the socket that it came from
+        "dd",  # ddtrace 4.16, where another handler formats with "{"
+        "aws_request_id",  # the runtime of AWS Lambda (read)
+        "celery_current_id",  # asgi-correlation-id 5.0 (read), this and the next
+        "celery_parent_id",
+        "end_color",  # tornado 6.6, where another handler formats with it
+        "_logger",  # structlog 26.1, this and the next: `wrap_for_formatter`
+        "_name",
+        "_http_request",  # google-cloud-logging 3.17 (read), all from here on
+        "_http_request_str",
+        "_labels",
+        "_labels_str",
+        "_payload_str",
+        "_resource",
+        "_source_location",
+        "_source_location_str",
+        "_span_id",
+        "_span_id_str",
+        "_trace",
+        "_trace_sampled",
+        "_trace_sampled_str",
+        "_trace_str",
+    }
+)
+# OpenTelemetry's instrumentation of logging 0.66b2, ddtrace 4.16, elastic-apm 6.26 (read).
+_STAMP_PREFIXES: Final = ("otel", "dd.", "elasticapm_")
 
-# Fields that a framework may have put there, or the application: sent, but no reason to send.
-_WEAK: Final = frozenset({"status_code", "server_time", "data", "trace_id", "span_id"})
+# Fields that a library may have put there, or the application: sent, but no reason to send.
+_WEAK: Final = frozenset(
+    {
+        "status_code",  # Django 5.2, this and the next
+        "server_time",
+        "data",  # Celery 5.7; the next two where another handler formats with it
+        "task_id",
+        "task_name",
+        "trace_id",  # what traces are connected by, in recipes and filters of many
+        "span_id",
+        "trace_flags",
+        "trace_sampled",
+        "correlation_id",  # asgi-correlation-id 5.0, django-guid 3.6 (read)
+        "request_id",  # in recipes and filters of many
+        "remote_addr",  # a recipe in Flask's documentation (read)
+        "hostname",  # coloredlogs 15.0 (read), this and the next
+        "programname",
+        "color",  # tornado 6.6, where another handler formats with it
+        "level",  # structlog 26.1, all from here on: `render_to_log_kwargs`
+        "level_number",
+        "logger",
+        "timestamp",
+        "exception",
+        "stack",
+    }
+)
 
 # Names that mean something else to Mixpanel than to the application that uses them. -- Mixpanel
 # docs, Reserved Properties (read 2026-08-21). A property of such a name gets an underscore.
@@ -72,8 +126,12 @@ _RESERVED: Final = frozenset(
 HONOURED: Final = frozenset({"distinct_id", "time", "ip", "$insert_id"})
 
 # Loggers of frameworks and clients: their structured records describe themselves, not the product.
+# Fields of their own, in `extra` or as a mapping of arguments, were seen on records of aiohttp,
+# botocore, Celery, ddtrace, Django, google-auth, granian, gunicorn, hypercorn, kombu, sanic,
+# urllib3, uvicorn and websockets (2026-11-21).
 FRAMEWORKS: Final = frozenset(
     {
+        "_granian",
         "aiohttp",
         "amqp",
         "asyncio",
@@ -81,9 +139,12 @@ FRAMEWORKS: Final = frozenset(
         "botocore",
         "celery",
         "concurrent",
+        "ddtrace",
         "django",
         "elastic_transport",
+        "elasticapm",
         "flask",
+        "google",
         "granian",
         "gunicorn",
         "hypercorn",
@@ -93,12 +154,16 @@ FRAMEWORKS: Final = frozenset(
         "pymongo",
         "redis",
         "requests",
+        "s3transfer",
+        "sanic",
+        "sentry_sdk",
         "sqlalchemy",
         "starlette",
         "tornado",
         "urllib3",
         "uvicorn",
         "watchfiles",
+        "websockets",
         "werkzeug",
     }
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 NOTHING_BOUND: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -33,3 +34,7 @@ class Record(NamedTuple):
 
     bound: Mapping[str, object] = NOTHING_BOUND
     """What was bound in the context at that moment."""
+
+
+#: Make a record of a tuple of all its fields: the same for half the price, where that counts.
+new_record: Final[Callable[[tuple[object, ...]], Record]] = partial(tuple.__new__, Record)

@@ -268,7 +268,8 @@ class Settings:
     select: str | Callable[[Record], bool] | None = _setting(
         None,
         "Which records are events: marked, identified, structured, entry, all, or a callable on the"
-        " Record. None is the door's own default: structured for logging.",
+        " Record. None is the door's own default: structured for logging, identified for"
+        " structlog.",
         group="what",
         check=_select,
         read=lambda text: _read_callable(text) if ":" in text else text,

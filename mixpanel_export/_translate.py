@@ -61,12 +61,14 @@ class Translator:
 
         select: The door's own default for `select`.
 
-        hint: Called with a kind and a text about what a user should know.
+        hint: Called with a kind and a text about what a user should know; with ``"ignored"`` and
+            the name of the first record that is no event.
     """
 
     __slots__ = (
         "_base",
         "_event_plans",
+        "_explained",
         "_filler",
         "_hint",
         "_names",
@@ -92,6 +94,7 @@ class Translator:
         self._within = settings.loggers
         self._transform = settings.transform
         self._token = settings.token is not None
+        self._explained = False
         self._hint = hint
         quota = Quota(settings.sample, settings.budget)
         self._quota = quota if quota.limits else None
@@ -153,11 +156,11 @@ class Translator:
         name = item.name
         if plan.mark is None and self._select is None:
             if not plan.selected:
-                return Drop.IGNORED
+                return self._ignore(item)
         else:
             chosen = self._chosen(item, plan)
             if chosen is None:
-                return Drop.IGNORED
+                return self._ignore(item)
             name = chosen
         if item.bound:
             fields, plan = self._with_bound(item, plan)
@@ -173,6 +176,12 @@ class Translator:
         if not plan.operations:
             return line
         return (line, *self._updates(fields, plan))
+
+    def _ignore(self, record: Record) -> Drop:
+        if not self._explained and self._heed(record.logger):
+            self._explained = True
+            self._hint("ignored", record.name)
+        return Drop.IGNORED
 
     # -- made by hand -----------------------------------------------------------------------------
 
@@ -371,7 +380,7 @@ class Translator:
         for name in plan.identity:
             value = fields[name]
             if value is not None:
-                owner = as_id(value, prefixed=name == "$device_id")
+                owner = as_id(value, name == "$device_id")
                 if not owner and value != "":
                     self._tell("ids")
                 return owner

@@ -29,6 +29,7 @@ VARIABLE = "MIXPANEL_EXPORT_TEST_EXTRAS"
 EXTRAS = {
     "cli": ("click", "rich"),
     "emulator": ("click", "starlette", "uvicorn"),
+    "structlog": ("structlog",),
 }
 
 _TESTS = Path(__file__).parent

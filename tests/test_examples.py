@@ -196,6 +196,85 @@ def test_access_log_fails_without_a_token() -> None:
     assert "3 requests (4 malformed lines): 0 accepted" in ran.stdout
 
 
+# -- examples/plain_script.py -------------------------------------------------------------------
+
+
+@pytest.mark.emulator
+def test_plain_script_tells_how_it_is_used(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    Each file is an event of the same person, an ordinary line is none, and nothing is flushed by
+    hand.
+    """
+    for name, rows in {"tea": 2, "cups": 1}.items():
+        (tmp_path / f"{name}.csv").write_text("kind,price\n" + "green,5\n" * rows, encoding="utf-8")
+
+    ran = run(
+        str(EXAMPLES / "plain_script.py"),
+        str(tmp_path / "tea.csv"),
+        str(tmp_path / "cups.csv"),
+        emulator=emulator,
+    )
+
+    assert ran.returncode == 0
+    assert ran.stderr.splitlines()[1::2] == ["INFO File Converted"] * 2
+    assert json.loads((tmp_path / "tea.json").read_text()) == [{"kind": "green", "price": "5"}] * 2
+    events = emulator.events()
+    assert [event["event"] for event in events] == ["File Converted"] * 2
+    first, second = [event["properties"] for event in events]
+    assert (first["rows"], second["rows"]) == (2, 1)
+    assert first["version"] == "1.2"
+    assert first["distinct_id"] == second["distinct_id"]
+    assert str(tmp_path) not in json.dumps(events)
+
+
+def test_plain_script_works_without_a_token(tmp_path: Path) -> None:
+    """
+    It says so once, and does its work.
+    """
+    (tmp_path / "tea.csv").write_text("kind\ngreen\n", encoding="utf-8")
+
+    ran = run(str(EXAMPLES / "plain_script.py"), str(tmp_path / "tea.csv"))
+
+    assert ran.returncode == 0
+    assert ran.stderr.count("MIXPANEL_TOKEN") == 1
+    assert (tmp_path / "tea.json").exists()
+
+
+# -- examples/structlog_script.py ---------------------------------------------------------------
+
+
+@pytest.mark.structlog
+@pytest.mark.emulator
+def test_structlog_script_tells_how_games_end(emulator: EmulatorProcess) -> None:
+    """
+    Every line is printed; what carries the player's id arrives.
+    """
+    guesses = "".join(f"{guess}\n" for guess in range(1, 101))
+
+    ran = run(str(EXAMPLES / "structlog_script.py"), "alice", emulator=emulator, stdin=guesses)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [line["event"] for line in lines[1:-1]] == ["too low"] * (len(lines) - 2)
+    started, won = emulator.events()
+    assert (started["event"], won["event"]) == ("Game Started", "Game Won")
+    assert won["properties"]["distinct_id"] == "alice"
+    assert won["properties"]["guesses"] == lines[-1]["guesses"] == len(lines) - 1
+    assert won["properties"]["highest"] == 100
+    assert "level" not in won["properties"]
+
+
+@pytest.mark.structlog
+@pytest.mark.emulator
+def test_structlog_script_tells_who_leaves(emulator: EmulatorProcess) -> None:
+    """
+    A game without an end is one, too.
+    """
+    run(str(EXAMPLES / "structlog_script.py"), "bob", emulator=emulator, stdin="0\n")
+
+    assert [event["event"] for event in emulator.events()] == ["Game Started", "Game Left"]
+
+
 def test_each_example_has_its_tests() -> None:
     """
     An example that nobody runs would be wrong some day.
@@ -286,6 +365,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.structlog
 @pytest.mark.emulator
 def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> None:
     """
@@ -295,7 +375,7 @@ def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> Non
 
     assert (ran.returncode, ran.stderr) == (0, "")
     events = {event["event"]: event["properties"] for event in emulator.events()}
-    assert events.keys() == {"Signed Up", "Order Placed", "Job Done"}
+    assert events.keys() == {"Signed Up", "Trial Started", "Order Placed", "Job Done"}
     assert events["Order Placed"]["plan"] == "pro"
     assert events["Order Placed"]["ip"] == "203.0.113.7"
 

@@ -1,0 +1,179 @@
+"""The door for structlog."""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident
+from collections.abc import Mapping, MutableMapping
+from logging import Logger, LogRecord
+from typing import TYPE_CHECKING, Any, Final
+
+from mixpanel_export._clock import SYSTEM_CLOCK
+from mixpanel_export._context import current
+from mixpanel_export._door import Door
+from mixpanel_export._message import about, is_from_here, name_of, read
+from mixpanel_export._notice import Notices
+from mixpanel_export._pipeline import delivering, is_delivering
+from mixpanel_export._plan import IDENTITY, MARKS
+from mixpanel_export._record import Record
+
+if TYPE_CHECKING:
+    from mixpanel_export._pipeline import Pipeline
+    from mixpanel_export._settings import Settings
+
+# Without one of these nothing is identified or marked.
+_TELLING: Final = frozenset({*IDENTITY, *MARKS})
+
+
+class MixpanelProcessor:
+    """
+    Send what is said to structlog to Mixpanel if it is an event.
+
+    It stands anywhere in front of the renderer, and behind `merge_contextvars` to see what that
+    merges. It returns the event dict that it was given, untouched, costs the caller a few
+    microseconds, never blocks and never raises. Doors with equal delivery settings share one
+    pipeline.
+
+    What structlog's processors have added is not sent: level, timestamp, logger, exception, stack,
+    the place of the call. A copy of a processor is the same processor; pickled, it is opened anew
+    with the same settings, credentials included.
+
+    Args:
+        settings: Where everything is set; `None` is the environment.
+
+        pipeline: Deliver through this one instead of a shared one; it is not closed with the
+            processor.
+
+        fields: Single settings by name; they go before *settings* and the environment.
+
+    Raises:
+        SettingsError: If a setting is wrong. Without credentials the processor warns once and does
+            nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        pipeline: Pipeline | None = None,
+        **fields: Any,  # noqa: ANN401 -- any field of Settings
+    ) -> None:
+        self._door = Door(
+            "MixpanelProcessor",
+            settings=settings,
+            pipeline=pipeline,
+            fields=fields,
+            select="identified",
+        )
+        self._offer = self._door.pipeline.offer
+        self._seal = self._door.seal
+        self._ignore = self._door.pipeline.ignore
+        self._include = self._door.settings.include
+        self._wall = self._door.pipeline._wall
+        # Most of what is said is no event. Where names alone tell, it costs next to nothing.
+        self._named = self._door.settings.select in (None, "identified", "marked")
+        self._notices = Notices(SYSTEM_CLOCK)
+        # Enough to open it again elsewhere; a pipeline cannot go there.
+        self._opened_with = None if pipeline else (settings, fields)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Where the events go."""
+        return self._door.pipeline
+
+    def __call__(
+        self,
+        logger: object,
+        method_name: str,  # noqa: ARG002 -- structlog's signature
+        event_dict: MutableMapping[str, Any],
+    ) -> MutableMapping[str, Any]:
+        """Take *event_dict*, said to *logger*, and give it back as it is."""
+        try:
+            if self._named and _TELLING.isdisjoint(event_dict.keys()):
+                self._ignore()
+                if not self._door.explained:
+                    self._door.explain(name_of(event_dict.get("event")))
+            elif delivering and _is_of_delivery(event_dict):
+                # It would feed on itself.
+                self._ignore()
+            else:
+                self._offer(self._read(logger, event_dict), self._seal)
+        except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
+            self._complain(event_dict, error)
+        return event_dict
+
+    def flush(self) -> None:
+        """Send what came in, and wait for it half a second at most."""
+        self._door.flush()
+
+    def close(self) -> None:
+        """Flush. Not final: what is said afterwards arrives, too."""
+        self._door.close()
+
+    def __copy__(self) -> MixpanelProcessor:
+        return self
+
+    def __deepcopy__(self, memo: object) -> MixpanelProcessor:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self._opened_with is None:
+            raise TypeError("cannot pickle a MixpanelProcessor with a pipeline of its own")
+        return _open, self._opened_with
+
+    def _read(self, logger: object, event_dict: Mapping[Any, Any]) -> Record:
+        name, fields, origin = read(event_dict)
+        moment = self._wall()
+        if "_record" in event_dict and isinstance(record := event_dict["_record"], LogRecord):
+            # Where structlog formats for logging, the record says more than what was made of it.
+            moment = record.created
+            origin = record.name
+            if not event_dict.get("_from_structlog"):
+                name = name_of(record.msg)
+        elif isinstance(logger, Logger):
+            origin = logger.name
+        bound = current()
+        if bound:
+            fields = _attributed(fields, bound)
+        if failure := event_dict.get("exc_info"):
+            bound = {**bound, **about(failure, self._include)}
+        return Record(name, moment, fields, origin, bound)
+
+    def _complain(self, event_dict: object, error: Exception) -> None:
+        if isinstance(event_dict, Mapping):
+            self._notices.warn("bug", f"an event dict was not read: {type(error).__name__}")
+        else:
+            self._notices.warn(
+                "place", "MixpanelProcessor stands behind a renderer; move it in front of it"
+            )
+
+
+def _open(settings: Settings | None, fields: dict[str, Any]) -> MixpanelProcessor:
+    return MixpanelProcessor(settings=settings, **fields)
+
+
+def _is_of_delivery(event_dict: Mapping[Any, Any]) -> bool:
+    """Say whether it was said on a thread that delivers, maybe in logging and not here."""
+    record = event_dict.get("_record")
+    if not isinstance(record, LogRecord):
+        return is_delivering(get_ident())
+    return is_delivering(record.thread or get_ident()) and is_from_here(record)
+
+
+def _attributed(fields: dict[Any, Any], bound: Mapping[str, object]) -> dict[Any, Any]:
+    """
+    Let an identity that is bound here go before one from structlog's context variables.
+
+    `merge_contextvars` has put these among the record's own fields, which go before both.
+    """
+    here = {name: bound[name] for name in IDENTITY if bound.get(name) is not None}
+    there = [name for name in IDENTITY if name in fields]
+    contextvars = sys.modules.get("structlog.contextvars")
+    if not here or not there or contextvars is None:
+        return fields
+    merged = contextvars.get_contextvars()
+    if any(fields[name] is not None and merged.get(name) is not fields[name] for name in there):
+        return fields
+    for name in there:
+        del fields[name]
+    return {**fields, **here}
