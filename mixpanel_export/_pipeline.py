@@ -13,11 +13,13 @@ import os
 import queue
 import random
 import secrets
+import threading
 import weakref
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from mixpanel_export import _lifecycle, _metrics
+from mixpanel_export import _lifecycle, _metrics, _uwsgi
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
 from mixpanel_export._event import Drop, Event
@@ -49,7 +51,7 @@ delivering: Final[dict[int, int]] = {}
 #: that a steady trickle keeps its connection.
 IDLE: Final = 10.0
 
-#: The shutdown timeout while Mixpanel does not answer, in seconds.
+#: The shutdown timeout while the circuit is open, in seconds.
 HOPELESS: Final = 1.0
 
 #: Seconds between two looks of a caller who delivers itself: what others bring in does not wake it.
@@ -99,6 +101,8 @@ class _Process:
         self.rung = False
         # Whoever pops the token starts the worker; a list's pop is one step, so only one does.
         self.token = [True]
+        # In a process that must not have threads: for the child that takes over what it holds.
+        self.baton: _uwsgi.Baton | None = None
         # How many connection threads there are and how many of them have nothing to do; guarded by
         # the engine's lock.
         self.connections = 0
@@ -119,11 +123,30 @@ class _Process:
 
     def start(self) -> bool:
         """Start the worker unless it runs; False if no thread can be started."""
+        if not self.token:
+            return True
+        if _uwsgi.forks_later():
+            self.wait_for_workers()
+            return False
+        if are_greenlets() and not is_main_thread():
+            # What it starts runs when it comes back to its loop, and a thread of gevent's pool
+            # never does. The next event shall ring too: it may be the main thread's.
+            self.engine.queue.arm(batch=False)
+            return False
         try:
             self.token.pop()
         except IndexError:
             return True
         _lifecycle.register()
+        if _uwsgi.lacks_threads():
+            self.notices.warn(
+                "threads",
+                "uWSGI runs without threads: most events are delivered at the end only; set"
+                " enable-threads",
+            )
+        # Not earlier: gevent's threads need gevent's bell, and gevent may be here since just now.
+        self.bell = queue.SimpleQueue()
+        self.rung = False
         try:
             # Not threading.Thread: its start takes a lock that may be held by the very code which a
             # signal handler or a finaliser interrupted, and it waits for the thread.
@@ -134,15 +157,46 @@ class _Process:
             return False
         return True
 
+    def wait_for_workers(self) -> None:
+        """Keep everything for the child that takes the baton; this process has no threads."""
+        if self.baton is None and self.engine.queue.waiting:
+            # Children inherit it: the first that ends without an event of its own delivers.
+            _lifecycle.register()
+            self.notices.warn(
+                "preload",
+                "uWSGI loads the application before it forks: events wait for the first worker that"
+                " logs or ends; set lazy-apps or py-call-uwsgi-fork-hooks",
+            )
+            # If no more files may be opened, the next event tries again.
+            with suppress(OSError):
+                self.baton = _uwsgi.Baton()
+        self.engine.queue.arm(batch=False)
+
+    def inherit(self, parent: _Process) -> None:
+        """Take over what a process without threads could not deliver."""
+        if parent.baton is None or not parent.baton.take():
+            return
+        waiting = parent.engine.queue
+        while waiting.waiting:
+            for aside in waiting.take_aside(waiting.aside, self.settings.max_bytes):
+                self.put_aside(aside)
+            for line in waiting.take():
+                self.put(line)
+
+    @property
+    def inherited(self) -> bool:
+        """True in a forked child of its process, where gevent's threads live on."""
+        return self.pid != _getpid()
+
     # -- the worker's thread ----------------------------------------------------------------------
 
     def work(self) -> None:
-        """Step until retired."""
+        """Step until retired, or forked."""
         delivering[_thread.get_ident()] = _getpid()
         if self.time is None:
             self.time = _metrics.observe(self.engine, self.settings)
         try:
-            while not (self.retiring and self.retire()):
+            while not (self.inherited or (self.retiring and self.retire())):
                 self.listen(self.step_safely())
         finally:
             delivering.pop(_thread.get_ident(), None)
@@ -231,14 +285,17 @@ class _Process:
         engine = self.engine
         patience = Deadline(self.clock, IDLE)
         with engine.changed:
-            while (shipment := engine.next()) is None:
+            while not self.inherited:
+                shipment = engine.next()
+                if shipment is not None:
+                    self.idle -= 1
+                    return shipment
                 if patience.passed or (self.retiring and engine.idle):
                     self.connections -= 1
                     self.idle -= 1
                     return None
                 self.clock.wait(engine.changed, patience.left())
-            self.idle -= 1
-            return shipment
+            return None
 
     def carry(self, shipment: Shipment, deadline: Deadline, *, connection: bool = False) -> None:
         """Make one attempt and account for it; *connection* says that its thread is idle then."""
@@ -250,6 +307,8 @@ class _Process:
             attempt = None
             self.notices.warn("bug", f"a batch was lost to {type(error).__name__}")
             logger.debug("a batch was lost", exc_info=True)
+        if self.inherited:
+            return
         # Both at once: a flush that returns now may be followed by an event, for which the worker
         # must see that this connection is free.
         with engine.changed:
@@ -296,6 +355,9 @@ class _Process:
             alone = not done() and not self.start()
             if alone:
                 self.deliver_here(done, deadline)
+                if are_greenlets():
+                    # What gevent has opened here is of no use to another thread.
+                    self.sender.close()
             self.ring()
             with engine.changed:
                 while not done():
@@ -330,6 +392,19 @@ class _Process:
 def is_delivering(thread: int) -> bool:
     """Say whether *thread*, by its identifier, delivers at the moment."""
     return delivering.get(thread) == _getpid()
+
+
+def are_greenlets() -> bool:
+    """Say whether what is started as a thread is none, but shares the thread that starts it."""
+    # By the name, since debuggers and tracers replace it too, and start real threads.
+    home = str(getattr(_thread.start_new_thread, "__module__", ""))
+    return home.partition(".")[0] in {"gevent", "eventlet"}
+
+
+def is_main_thread() -> bool:
+    """Say whether this is the thread with which the process began, be it by a fork."""
+    # On Linux the first thread has the number of its process; elsewhere Python remembers it.
+    return threading.get_native_id() in {_getpid(), threading.main_thread().native_id}
 
 
 class Pipeline:
@@ -659,8 +734,14 @@ class Pipeline:
             process.closed = True
             process.put = process.put_aside = _refuse
         # One step: of two threads that find out at the same time, both go on with the same one.
-        process = self._process = parent.heirs.setdefault(pid, process)
-        return process
+        heir = self._process = parent.heirs.setdefault(pid, process)
+        if heir is process:
+            heir.inherit(parent)
+            if are_greenlets():
+                # Whatever is under way there is under way in the parent, which shall get the
+                # answers. Real threads are not here, and their locks may be held for ever.
+                parent.sender.close()
+        return heir
 
     def forked(self) -> None:
         """Start anew in a child process."""

@@ -445,7 +445,7 @@ class Settings:
     shutdown_timeout: float = _setting(
         5.0,
         "How long the end of the process may be delayed to deliver what is queued, all pipelines"
-        " together; 1 while Mixpanel does not answer.",
+        " together; 1 once three requests in a row have failed.",
         group="end",
         check=_number,
         read=_read_number,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import ssl
 import sys
 import threading
@@ -217,6 +218,7 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, current: _Current) -> None:
         self._stream = stream
         self._current = current
+        self._pid = os.getpid()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what is there, at most so much."""
@@ -245,6 +247,9 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
     def _clip(self, timeout: float | None, error: type[Exception]) -> float | None:
+        if self._pid != os.getpid():
+            # A fork copies gevent's threads: this request is the parent's.
+            raise error("the connection belongs to another process")
         deadline = self._current.deadline
         if deadline is None:
             return timeout

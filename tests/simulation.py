@@ -445,6 +445,7 @@ def run(seed: int, pipeline: type[WatchedPipeline] = WatchedPipeline) -> Report:
     replaced: dict[str, Any] = {
         "_thread": Threads(world),
         "_lifecycle": Lifecycle(world),
+        "are_greenlets": lambda: False,
         "os": mock.Mock(getpid=lambda: world.host.pid),
         "_getpid": lambda: world.host.pid,
         "random": random.Random(seed),

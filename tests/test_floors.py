@@ -50,6 +50,7 @@ FLOORS = {
         "_spool": "what waits, on disk",
         "_transport": "a request goes out, a response or an error comes back",
         "_lifecycle": "this process forks, and it ends",
+        "_uwsgi": "a server that forks in its own way",
     },
     "4 engine": {
         "_sender": "batch -> outcomes: attempts, waits, halves; has no thread",

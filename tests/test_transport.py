@@ -4,6 +4,7 @@ What carries requests, over real sockets.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -286,6 +287,22 @@ def test_a_reset_on_a_used_connection_is_stale(transport: HttpxTransport) -> Non
             transport.send(request_to(server.url), within(5.0))
 
     assert caught.value.stale
+
+
+def test_a_connection_is_of_no_use_in_another_process(
+    transport: HttpxTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A fork copies gevent's threads, and what they go on with there belongs to the parent.
+    """
+    with raw_server() as server:
+        transport.send(request_to(server.url), within(5.0))
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+
+        with pytest.raises(TransportError, match="another process"):
+            transport.send(request_to(server.url), within(5.0))
+
+        assert len(server.requests) == 1
 
 
 def test_redirects_are_not_followed(transport: HttpxTransport) -> None:

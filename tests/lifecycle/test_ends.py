@@ -226,10 +226,16 @@ def test_a_fork_that_python_does_not_see_is_noticed(server: RawServer) -> None:
     """
     A server that forks in C runs no hook; the first event compares the process number.
     """
+    # Without threads: CPython's child hangs if one has asked for the global lock at that moment.
     program = """
-    import ctypes
+    import _thread, ctypes
+    start_new_thread = _thread.start_new_thread
+    def refuse(*_):
+        raise RuntimeError("not yet")
+    _thread.start_new_thread = refuse
     emit(300)
     child = ctypes.PyDLL(None).fork()
+    _thread.start_new_thread = start_new_thread
     if not child:
         emit(300, "child")
         handler.flush()
