@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from mixpanel_export import MixpanelHandler, Settings, bound
+from mixpanel_export._ids import MEMORY
 from mixpanel_export._pipeline import delivering
 from mixpanel_export.testing import ScriptedTransport
 
@@ -24,9 +25,10 @@ from mixpanel_export.testing import ScriptedTransport
 class Shop:
     """A logger with our handler on it, and what arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 -- any setting
         self.transport = ScriptedTransport()
-        self.handler = MixpanelHandler(settings=Settings(token="t", transport=self.transport))
+        settings = Settings(token="t", transport=self.transport, **fields)
+        self.handler = MixpanelHandler(settings=settings)
         # Not in the tree of loggers, so that it is gone with the test.
         self.log = logging.Logger("shop")  # noqa: LOG001
         self.log.addHandler(self.handler)
@@ -362,3 +364,116 @@ def test_a_field_that_changes_later_was_sealed(shop: Shop) -> None:
     tags.append("b")
 
     assert shop.events()[0]["properties"]["tags"] == ["a"]
+
+
+def test_the_class_of_an_exception_is_sent_with_an_event(shop: Shop) -> None:
+    """
+    It makes no event of a record, since each error has one.
+    """
+    try:
+        int("x")
+    except ValueError:
+        shop.log.exception("Failed")
+        shop.log.exception("Payment Failed", extra={"total": 5})
+    shop.log.error("No Exception", exc_info=(None, None, None), extra={"total": 5})
+
+    failed, other = (event["properties"] for event in shop.events())
+    assert failed["exception_type"] == "ValueError"
+    assert not {"message", "stack", "exception_message"} & failed.keys()
+    assert "exception_type" not in other
+
+
+def test_text_and_stack_are_sent_if_they_are_asked_for() -> None:
+    """
+    The text as it would be logged, the exception's own, and the innermost places last.
+    """
+    shop = Shop(include=("message", "stack"))
+    try:
+        int("x")
+    except ValueError:
+        shop.log.exception("Paid by %s", "card", extra={"total": 5})
+    shop.log.info("Seen", stack_info=True, extra={"total": 5})
+    shop.log.info("Plain", extra={"total": 5})
+
+    failed, seen, plain = (event["properties"] for event in shop.events())
+    shop.close()
+    assert failed["message"] == "Paid by card"
+    assert failed["exception_message"] == "invalid literal for int() with base 10: 'x'"
+    assert __file__ in failed["stack"][-1]
+    assert any("test_text_and_stack" in place for place in seen["stack"])
+    assert plain["message"] == "Plain"
+    assert "stack" not in plain
+
+
+def test_two_handlers_on_one_logger_are_told_of(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Once: each record would be two events.
+    """
+    parent = logging.getLogger("doubled")
+    child = logging.getLogger("doubled.cards")
+    other = MixpanelHandler(pipeline=shop.handler.pipeline, super_properties={"other": True})
+    parent.addHandler(shop.handler)
+    child.addHandler(other)
+    try:
+        for _ in range(2):
+            child.warning("Paid", extra={"total": 5})
+            parent.warning("Paid", extra={"total": 5})
+    finally:
+        parent.removeHandler(shop.handler)
+        child.removeHandler(other)
+
+    told = [message for message in caplog.messages if "MixpanelHandlers" in message]
+    assert len(told) == 2  # One for each handler.
+    assert all("'doubled.cards'" in message for message in told)
+
+
+def test_the_first_record_that_is_no_event_is_explained(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    As an information, and never again.
+    """
+    caplog.set_level(logging.INFO, "mixpanel_export")
+    shop.log.info("cache is warm")
+    shop.log.info("cache is cold")
+
+    told = [each for each in caplog.records if each.name == "mixpanel_export"]
+    assert [each.levelname for each in told] == ["INFO"]
+    assert "'cache is warm'" in told[0].getMessage()
+    assert "fields of its own" in told[0].getMessage()
+
+
+def test_loggers_without_end_do_not_fill_the_memory(shop: Shop) -> None:
+    """
+    Only so many are remembered.
+    """
+    for number in range(2 * MEMORY + 1):
+        shop.handler.handle(logging.makeLogRecord({"name": f"made.up.{number}", "msg": "A"}))
+
+    assert len(shop.handler._met) <= MEMORY
+
+
+def test_a_record_that_updates_a_profile_is_both(shop: Shop) -> None:
+    """
+    All of it is accepted and delivered.
+    """
+    shop.log.info("Signed Up", extra={"distinct_id": "u-1", "$set": {"plan": "pro"}})
+
+    assert shop.handler.pipeline.flush(10)
+    stats = shop.handler.pipeline.stats
+    assert (stats.accepted, stats.delivered) == (2, 2)
+
+
+def test_what_cannot_be_updated_is_counted(shop: Shop) -> None:
+    """
+    The event goes out, the update of nobody does not.
+    """
+    shop.log.info("Signed Up", extra={"$set": {"plan": "pro"}})
+    shop.handler.pipeline.close()
+    shop.log.info("Too Late", extra={"distinct_id": "u-1", "$set": {"plan": "pro"}})
+
+    stats = shop.handler.pipeline.stats
+    assert stats.delivered == 1
+    assert stats.dropped == {"no_identity": 1, "closed": 2}

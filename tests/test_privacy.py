@@ -62,11 +62,17 @@ PLAIN_NAMES = [
 
 @pytest.mark.parametrize("name", SECRET_NAMES)
 def test_names_announce_secrets(name: str) -> None:
+    """
+    In any spelling, wherever the word stands.
+    """
     assert is_secret(name)
 
 
 @pytest.mark.parametrize("name", PLAIN_NAMES)
 def test_names_that_resemble_them_do_not(name: str) -> None:
+    """
+    A word within a word announces nothing.
+    """
     assert not is_secret(name)
 
 
@@ -110,6 +116,9 @@ def test_what_has_the_form_of_a_secret_is_replaced(kind: str, text: str) -> None
 
 
 def test_a_private_key_without_an_end_takes_the_rest_with_it() -> None:
+    """
+    What is left of one that was cut off is secret, too.
+    """
     assert scrub("see -----BEGIN PRIVATE " + "KEY-----\nMIIEvQIBAD and more") == "see [scrubbed]"
 
 
@@ -130,6 +139,9 @@ def test_a_private_key_without_an_end_takes_the_rest_with_it() -> None:
     ],
 )
 def test_what_follows_a_telling_word_is_replaced(text: str, left: str) -> None:
+    """
+    The word itself stays, so that one sees what was there.
+    """
     assert scrub(text) == left
 
 
@@ -159,6 +171,9 @@ def test_what_follows_a_telling_word_is_replaced(text: str, left: str) -> None:
     ],
 )
 def test_ordinary_texts_stay(text: str) -> None:
+    """
+    They come back as the very same object.
+    """
     assert scrub(text) is text
 
 
@@ -186,6 +201,9 @@ def test_only_what_an_event_has_room_for_is_looked_at() -> None:
     ],
 )
 def test_whole_numbers_may_be_cards(number: int, *, expected: bool) -> None:
+    """
+    By the same rules as texts.
+    """
     assert is_card(number) is expected
 
 

@@ -14,6 +14,9 @@ from mixpanel_export._quota import Quota
 
 
 def test_without_limits_there_is_nothing_to_ask() -> None:
+    """
+    A door without limits need not ask.
+    """
     assert not Quota(1.0, None).limits
     assert Quota(0.5, None).limits
     assert Quota(1.0, 5).limits
@@ -31,6 +34,9 @@ def test_a_sample_has_its_size(share: float) -> None:
 
 
 def test_of_one_user_all_events_are_sent_or_none() -> None:
+    """
+    In every process, whatever the event.
+    """
     first, second = Quota(0.5, None), Quota(0.5, None)
 
     for user in ("u-1", "u-2", "u-3", "u-4", "u-5", "ü-\ud83d"):
@@ -44,6 +50,9 @@ def test_of_one_user_all_events_are_sent_or_none() -> None:
 
 
 def test_events_of_nobody_go_by_their_own_id() -> None:
+    """
+    They are a sample, too.
+    """
     quota = Quota(0.5, None)
 
     verdicts = {quota.spend("A", "", f"id-{n}", 0.0) for n in range(100)}
@@ -63,6 +72,9 @@ def test_a_larger_sample_holds_the_smaller_one() -> None:
 
 
 def test_a_budget_is_for_each_name_and_minute() -> None:
+    """
+    The next minute has a new one.
+    """
     quota = Quota(1.0, 2)
 
     def spend(name: str, now: float) -> Drop | None:
@@ -74,6 +86,9 @@ def test_a_budget_is_for_each_name_and_minute() -> None:
 
 
 def test_names_without_end_do_not_fill_the_memory() -> None:
+    """
+    Only so many are remembered.
+    """
     quota = Quota(1.0, 1)
 
     for number in range(2 * MEMORY + 1):

@@ -36,7 +36,7 @@ from mixpanel_export._limits import (
     MAX_STRING_BYTES,
     MIN_TIME_MS,
 )
-from mixpanel_export._translate import Translator, translate
+from mixpanel_export._translate import MANY_NAMES, Translator, translate
 
 # The same examples on every run: a failure that is seen once is seen again.
 steadily = settings(max_examples=200, deadline=None, derandomize=True)
@@ -1673,3 +1673,179 @@ def test_the_hosts_are_not_in_a_line() -> None:
 
     assert isinstance(line, bytes)
     assert not any(host.encode() in line for host in [*HOSTS.values(), "proxy.example"])
+
+
+# -- privacy, samples, budgets, hints, profiles ----------------------------------------------------
+
+
+def test_a_name_that_announces_a_secret_hides_its_value() -> None:
+    """
+    Of a record, of an event made by hand, and of what every event carries.
+    """
+    fields = {"password": "hunter2", "plan": "pro", "apiKey": None}
+    for item in (said(fields), Event("Order Placed", properties=fields)):
+        found = properties_of(item, super_properties={"client_secret": "psst"})
+
+        assert found["password"] == "[scrubbed]"
+        assert found["client_secret"] == "[scrubbed]"
+        assert found["plan"] == "pro"
+        assert "apiKey" not in found
+
+
+def test_the_name_of_an_event_holds_no_secret() -> None:
+    """
+    An f-string in the message puts anything into it.
+    """
+    record = said({"total": 5}, name="Login with token=abcd1234")
+
+    assert event_of(record)["event"] == "Login with token=[scrubbed]"
+
+
+def test_lists_of_names_decide_what_is_sent() -> None:
+    """
+    `deny` leaves out, `allow` leaves out the rest; neither touches whose event it is, or when.
+    """
+    fields = {"distinct_id": "u-1", "plan": "pro", "note": "x", "password": "p", "time": NOW - 5}
+
+    def sent(**rules: Any) -> set[str]:  # noqa: ANN401 -- any setting
+        found = properties_of(said(fields), **rules)
+        assert (found["distinct_id"], found["time"]) == ("u-1", NOW_MS - 5_000)
+        return set(found) - set(FIXED)
+
+    assert sent(deny=("note",)) == {"plan", "password"}
+    assert sent(allow=("plan", "distinct_id")) == {"plan"}
+    assert sent(allow=("plan", "note"), deny=("note",)) == {"plan"}
+    assert properties_of(said(fields), allow=("password",))["password"] == "p"
+    assert properties_of(said(fields), scrub=False)["password"] == "p"
+
+
+def test_a_sample_and_a_budget_drop_events() -> None:
+    """
+    They are asked last, with the user and the name that would be sent.
+    """
+    assert seal(said({"distinct_id": "u-1"}), sample=0.0) is Drop.SAMPLED
+    assert seal(Event("A", distinct_id="u-1"), sample=0.0) is Drop.SAMPLED
+    assert isinstance(seal(said({"distinct_id": "u-1"}), sample=1.0), bytes)
+
+    translator = Translator(Settings(budget=1))
+    found = [translator.seal(said(OWN), lambda: MADE_UP, lambda: NOW) for _ in range(2)]
+    assert isinstance(found[0], bytes)
+    assert found[1] is Drop.BUDGET
+
+
+def test_profiles_are_never_sampled() -> None:
+    """
+    A user whose profile misses an update would be wrong for ever.
+    """
+    record = said({"distinct_id": "u-1", "$set": {"plan": "pro"}})
+    translator = Translator(Settings(token="t", sample=0.0))
+
+    event, update = cast("Any", translator.seal(record, lambda: MADE_UP, lambda: NOW))
+
+    assert event is Drop.SAMPLED
+    assert orjson.loads(update.line)["$set"] == {"plan": "pro"}
+
+
+def test_operations_on_the_profile_leave_the_event() -> None:
+    """
+    Each becomes an update of its own, of the user whose event it is.
+    """
+    fields = {
+        "$set": {"plan": "pro", "password": "p"},
+        "$add": {"logins": 1},
+        "$unset": ["old"],
+        "total": 5,
+    }
+    translator = Translator(Settings(token="t"))
+    record = said(fields, bound={"distinct_id": "u-1"})
+
+    event, *updates = cast("Any", translator.seal(record, lambda: MADE_UP, lambda: NOW))
+
+    assert set(orjson.loads(event)["properties"]) == {*FIXED, "total"}
+    assert [orjson.loads(update.line) for update in updates] == [
+        {"$distinct_id": "u-1", "$ip": "0", "$set": {"plan": "pro", "password": "[scrubbed]"}},
+        {"$distinct_id": "u-1", "$ip": "0", "$add": {"logins": 1}},
+        {"$distinct_id": "u-1", "$ip": "0", "$unset": ["old"]},
+    ]
+    assert [update.repeatable for update in updates] == [True, False, True]
+
+
+def test_operations_need_a_user_and_a_token() -> None:
+    """
+    Without them the event goes out all the same.
+    """
+    nobody = Translator(Settings(token="t"))
+    stranger = Translator(
+        Settings(service_account="a", service_secret="s", project_id="1"),
+    )
+    fields = {"$set": {"plan": "pro"}}
+
+    for translator, owner, drop in (
+        (nobody, {}, Drop.NO_IDENTITY),
+        (stranger, {"distinct_id": "u-1"}, Drop.NO_TOKEN),
+    ):
+        record = said({**owner, **fields})
+        event, update = cast("Any", translator.seal(record, lambda: MADE_UP, lambda: NOW))
+        assert isinstance(event, bytes)
+        assert update is drop
+
+
+def test_operations_are_properties_of_events_made_by_hand() -> None:
+    """
+    There they have methods of their own.
+    """
+    assert properties_of(Event("A", properties={"$set": {"plan": "pro"}}))["$set"]
+
+
+def test_a_transform_does_not_see_operations() -> None:
+    """
+    They are done for the user of the record, whatever becomes of the event.
+    """
+    translator = Translator(Settings(token="t", transform=lambda _event: None))
+    record = said({"distinct_id": "u-1", "$set": {"plan": "pro"}})
+
+    event, update = cast("Any", translator.seal(record, lambda: MADE_UP, lambda: NOW))
+
+    assert event is Drop.TRANSFORM
+    assert orjson.loads(update.line)["$distinct_id"] == "u-1"
+
+
+def hints(*records: Record | Event, **fields: Any) -> list[str]:  # noqa: ANN401 -- any setting
+    """
+    Return the kinds of hints that sealing some items gives.
+    """
+    found: list[str] = []
+    translator = Translator(
+        Settings(**fields), select="structured", hint=lambda kind, _text: found.append(kind)
+    )
+    for record in records:
+        translator.seal(record, lambda: MADE_UP, lambda: NOW)
+    return found
+
+
+def test_users_hear_of_ids_and_times_that_were_replaced() -> None:
+    """
+    Not of what says nobody on purpose.
+    """
+    assert hints(said({"distinct_id": "anonymous"})) == ["ids"]
+    assert hints(Event("A", distinct_id="null")) == ["ids"]
+    assert hints(said({"distinct_id": ""}), said({"distinct_id": None}), Event("A")) == []
+    assert hints(said({"time": "soon"}), said({"time": NOW})) == ["time"]
+    assert hints(said({"note": "x" * 300})) == ["cut"]
+
+
+def test_users_hear_of_names_without_end() -> None:
+    """
+    Of each name beyond the bound, so that a count can be given.
+    """
+    many = [said(OWN, name=f"Order {number}") for number in range(MANY_NAMES + 2)]
+
+    assert hints(*many) == ["names", "names"]
+
+
+def test_users_hear_of_the_first_record_that_is_no_event() -> None:
+    """
+    Once, and not of records that are of the delivery itself.
+    """
+    assert hints(said(logger="httpx"), said(name="warm"), said(name="hot")) == ["ignored"]
+    assert hints(said({"mixpanel_event": False})) == ["ignored"]
