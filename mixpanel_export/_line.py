@@ -21,24 +21,13 @@ from mixpanel_export._values import repaired, text_of
 _STRICT: Final = orjson.OPT_STRICT_INTEGER
 
 
-def dump(name: str, properties: dict[str, Any]) -> bytes | None:
-    """
-    Make a line.
-
-    Args:
-        name: The event's name.
-
-        properties: All that it has.
-
-    Returns:
-        The line; None if it cannot be made small enough.
-    """
+def dump(name: str, properties: dict[str, Any]) -> bytes:
+    """Make a line of an event's name and of all its properties."""
     try:
-        line = orjson.dumps({"event": name, "properties": properties}, None, _STRICT)
+        return orjson.dumps({"event": name, "properties": properties}, None, _STRICT)
     except TypeError:
         # An integer that is too big, or half of a surrogate pair in an id or a name.
-        line = orjson.dumps(repaired({"event": name, "properties": properties}))
-    return line if len(line) <= MAX_EVENT_BYTES else _shrink(line)
+        return orjson.dumps(repaired({"event": name, "properties": properties}))
 
 
 def squeeze(properties: dict[str, Any], pairs: Pairs, rivals: tuple[str, ...]) -> Pairs:
@@ -83,8 +72,13 @@ def honour(head: dict[str, Any], fields: Mapping[Any, Any], now: float) -> None:
         head["ip" if found else "ip_"] = found or text
 
 
-def _shrink(line: bytes) -> bytes | None:
-    """Leave out the biggest properties until the event fits; `_truncated` says how many went."""
+def shrink(line: bytes) -> bytes | None:
+    """
+    Leave out the biggest properties until the event fits; `_truncated` says how many went.
+
+    Returns:
+        The line; None if nothing is left that could go.
+    """
     event = orjson.loads(line)
     properties = event["properties"]
     sizes = {name: len(orjson.dumps({name: value})) for name, value in properties.items()}

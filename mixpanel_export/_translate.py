@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._fill import Filler
 from mixpanel_export._ids import MEMORY, as_id
-from mixpanel_export._limits import MAX_PROPERTIES
-from mixpanel_export._line import dump, honour, squeeze
+from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
+from mixpanel_export._line import dump, honour, shrink, squeeze
 from mixpanel_export._plan import FIXED, FRAMEWORKS, HONOURED, IDENTITY, OURS, Heed, Plan, make_plan
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._quota import Quota
@@ -171,7 +171,9 @@ class Translator:
             properties = self._base.copy()
             properties["time"] = int(item.time * 1000)
             if plan.identity:
-                properties["distinct_id"] = self._owner(fields, plan)
+                first = plan.identity[0]
+                owner = as_id(fields[first], first == "$device_id")
+                properties["distinct_id"] = owner or self._owner(fields, plan)
             line = self._make(name, properties, fields, plan, insert_id, wall, item.time)
         if not plan.operations:
             return line
@@ -363,7 +365,9 @@ class Translator:
         if plan.hidden:
             _hide(properties, plan)
         line = dump(name, properties)
-        return Drop.TOO_LARGE if line is None else line
+        if len(line) > MAX_EVENT_BYTES:
+            return shrink(line) or Drop.TOO_LARGE
+        return line
 
     def _as_name(self, name: str) -> str:
         found = self._filler.text(name)
