@@ -137,7 +137,7 @@ class MixpanelHandler(logging.Handler):
             bound = current()
             if record.exc_info or self._include:
                 bound = {**bound, **self._beside(record)}
-            said = (name, record.created, fields, record.name, bound)
+            said = (name, record.created, fields, record.name, bound, None)
             self._offer(new_record(said), self._seal)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)

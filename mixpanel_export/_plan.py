@@ -182,6 +182,7 @@ _ARGUMENT: Final = re.compile(r"arg_\d+")
 class Plan(NamedTuple):
     """What to do with the fields of records that have one set of names."""
 
+    heed: Heed
     selected: bool  # by names alone; a mark or a callable may still say otherwise
     mark: object | None  # the field that holds the mark
     identity: tuple[str, ...]  # the identity fields among the names
@@ -252,6 +253,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
         "marked": False,
     }[selection]
     return Plan(
+        heed=heed,
         selected=by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity))),
         mark=next((mark for mark in MARKS if mark in names), None) if heed else None,
         identity=identity,

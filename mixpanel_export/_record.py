@@ -35,6 +35,13 @@ class Record(NamedTuple):
     bound: Mapping[str, object] = NOTHING_BOUND
     """What was bound in the context at that moment."""
 
+    grounds: frozenset[str] | None = None
+    """
+    The values of `select` under which it is an event, where the door knows that better than the
+    names of its fields do; with ``marked`` among them a callable is not asked. `None` leaves it to
+    the names.
+    """
+
 
 #: Make a record of a tuple of all its fields: the same for half the price, where that counts.
 new_record: Final[Callable[[tuple[object, ...]], Record]] = partial(tuple.__new__, Record)

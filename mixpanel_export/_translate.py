@@ -154,7 +154,7 @@ class Translator:
         except KeyError:
             plan = self._plan(item.logger, tuple(fields))
         name = item.name
-        if plan.mark is None and self._select is None:
+        if plan.mark is None and self._select is None and item.grounds is None:
             if not plan.selected:
                 return self._ignore(item)
         else:
@@ -241,9 +241,17 @@ class Translator:
             if not mark:
                 return None
             return mark if isinstance(mark, str) else record.name
-        if not plan.selected or (self._select is not None and not self._select(record)):
+        grounds = record.grounds
+        if grounds is None:
+            selected = plan.selected
+        else:
+            named = plan.heed is Heed.NAMED and "identified" in grounds
+            selected = self._selection in grounds and (named or plan.heed is Heed.ALL)
+        if not selected:
             return None
-        return record.name
+        if self._select is None or (grounds and "marked" in grounds) or self._select(record):
+            return record.name
+        return None
 
     def _heed(self, logger: str) -> Heed:
         top = logger.partition(".")[0]
