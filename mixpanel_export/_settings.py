@@ -318,6 +318,14 @@ class Settings:
         check=_parts,
         read=_read_names,
     )
+    baggage: tuple[str, ...] = _setting(
+        (),
+        "Names of OpenTelemetry's baggage that become properties of spans and log records; the"
+        " context processors read it.",
+        group="what",
+        check=_names,
+        read=_read_names,
+    )
     sample: float = _setting(
         1.0,
         "The share of users whose events are sent, from 0 to 1: of one user all or none.",
