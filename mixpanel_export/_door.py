@@ -11,7 +11,7 @@ from mixpanel_export import _lifecycle
 from mixpanel_export._clock import SYSTEM_CLOCK
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._notice import Notices, logger
-from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._pipeline import HOPELESS, Pipeline
 from mixpanel_export._settings import Settings
 from mixpanel_export._translate import Translator
 from mixpanel_export._values import cut
@@ -73,7 +73,7 @@ class Door:
             settings = _choose(name, settings, fields)
             pipeline = _share(settings)
         else:
-            settings = _replace(settings or pipeline.settings, fields)
+            settings = replace_fields(settings or pipeline.settings, fields)
             given = _with_delivery_of(settings, pipeline.settings)
             if given != settings:
                 raise SettingsError(
@@ -120,9 +120,33 @@ class Door:
         else:
             self.pipeline.flush(BRIEF if self.pipeline.health.ok else 0)
 
+    def drain(self, timeout: float) -> bool:
+        """Send what came in, and wait for it; False if *timeout*, or the exit, comes first."""
+        deadline = _lifecycle.exit_deadline()
+        return self.pipeline.flush(timeout if deadline is None else deadline.clip(timeout))
+
+    def end(self, timeout: float) -> None:
+        """
+        Send what came in, since nothing more will; with its last door a pipeline goes to rest.
+
+        Args:
+            timeout: The longest wait, in seconds; while the process exits, what is left of the time
+                for that counts instead, and what is not delivered by then is given up.
+        """
+        deadline = _lifecycle.exit_deadline()
+        if deadline is not None:
+            self.pipeline.finish_exit(deadline)
+        else:
+            limit = self.settings.shutdown_timeout if self.pipeline.health.ok else HOPELESS
+            self.pipeline.flush(min(timeout, limit))
+        self._leave()
+
     def close(self) -> None:
         """Flush; with its last door closed a pipeline goes to rest. What comes later revives it."""
         self.flush()
+        self._leave()
+
+    def _leave(self) -> None:
         self.pipeline.doors.discard(self)
         if not self.pipeline.doors:
             self.pipeline.rest()
@@ -132,7 +156,9 @@ def _choose(name: str, settings: Settings | None, fields: dict[str, Any]) -> Set
     alone = settings is None and not fields
     try:
         chosen = (
-            Settings.from_environment(**fields) if settings is None else _replace(settings, fields)
+            Settings.from_environment(**fields)
+            if settings is None
+            else replace_fields(settings, fields)
         )
     except SettingsError as error:
         if not alone:
@@ -147,7 +173,8 @@ def _choose(name: str, settings: Settings | None, fields: dict[str, Any]) -> Set
     return chosen
 
 
-def _replace(settings: Settings, fields: dict[str, Any]) -> Settings:
+def replace_fields(settings: Settings, fields: dict[str, Any]) -> Settings:
+    """Give *settings* with *fields* in place of its own; raises SettingsError if one is unknown."""
     try:
         return dataclasses.replace(settings, **fields)
     except TypeError as error:

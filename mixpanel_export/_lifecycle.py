@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,17 +71,40 @@ def register() -> None:
 
 def drain() -> None:
     """Deliver what all pipelines hold, within one deadline; they stay usable."""
-    global _exit_deadline  # noqa: PLW0603 -- there is one exit
-    deadlines = [(pipeline, pipeline.start_exit()) for pipeline in list(_living)]
-    if deadlines and _exit_deadline is None:
-        _exit_deadline = max((each for _, each in deadlines), key=lambda each: each.at)
-    for pipeline, deadline in deadlines:
+    for pipeline, deadline in _begin_exit():
         pipeline.finish_exit(deadline)
 
 
 def exit_deadline() -> Deadline | None:
-    """Say until when what comes during the exit may take; None if the process is not exiting."""
+    """
+    Say until when what comes during the exit may take; None if the process is not exiting.
+
+    Others' functions at exit may come before our own, or instead of it, if nothing was sent until
+    then: then the time begins to run here.
+    """
+    if _exit_deadline is None and _is_late():
+        _begin_exit()
     return _exit_deadline
+
+
+def _is_late() -> bool:
+    # The main thread counts as ended while it waits for others, which may take as long as it likes;
+    # what it does itself after its end are the functions at exit.
+    main = threading.main_thread()
+    return main.ident == threading.get_ident() and not main.is_alive()
+
+
+def _begin_exit() -> list[tuple[Living, Deadline]]:
+    """Have all pipelines make haste; say until when each has time, all within the first's end."""
+    global _exit_deadline  # noqa: PLW0603 -- there is one exit
+    deadlines = [(pipeline, pipeline.start_exit()) for pipeline in list(_living)]
+    if deadlines and _exit_deadline is None:
+        _exit_deadline = max((each for _, each in deadlines), key=lambda each: each.at)
+    end = _exit_deadline
+    return [
+        (pipeline, deadline if end is None or deadline.at <= end.at else end)
+        for pipeline, deadline in deadlines
+    ]
 
 
 def drain_on_sigterm() -> None:
