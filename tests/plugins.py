@@ -29,6 +29,7 @@ VARIABLE = "MIXPANEL_EXPORT_TEST_EXTRAS"
 EXTRAS = {
     "cli": ("click", "rich"),
     "emulator": ("click", "starlette", "uvicorn"),
+    "otel": ("opentelemetry.sdk",),
     "structlog": ("structlog",),
 }
 
@@ -49,6 +50,16 @@ def needed(path: Path) -> str | None:
     return None
 
 
+def is_there(module: str) -> bool:
+    """
+    Say whether a module, maybe inside a package, could be imported.
+    """
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package is there
+        return False
+
+
 def look_around(promised: str | None) -> frozenset[str]:
     """
     Return the extras that are installed.
@@ -60,7 +71,7 @@ def look_around(promised: str | None) -> frozenset[str]:
         pytest.UsageError: If the promise is not kept, or is not one of these.
     """
     modules = sorted({module for modules in EXTRAS.values() for module in modules})
-    found = {module for module in modules if find_spec(module)}
+    found = {module for module in modules if is_there(module)}
     must_be = {"none": set(), "all": set(modules), None: found}.get(promised)
     if must_be is None:
         raise pytest.UsageError(f"{VARIABLE} must be 'none' or 'all', not {promised!r}")

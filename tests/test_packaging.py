@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def requirements(installed: Distribution) -> dict[str, set[str]]:
         assert name
         found.setdefault(extra[1] if extra else "", set()).add(name[0])
     return found
+
+
+def distributions_of(modules: Iterable[str]) -> set[str]:
+    """
+    Return the distributions that bring *modules*: their names have hyphens for dots.
+    """
+    return {module.replace(".", "-") for module in modules}
 
 
 def run_python(
@@ -140,9 +148,10 @@ def test_extras_are_those_that_the_tests_know(installed: Distribution) -> None:
 
     assert extras == {*EXTRAS, "all"}
     assert {extra: needed[extra] for extra in EXTRAS} == {
-        extra: set(modules) for extra, modules in EXTRAS.items()
+        extra: distributions_of(modules) for extra, modules in EXTRAS.items()
     }
-    assert needed["all"] in ({"mixpanel-export"}, set().union(*EXTRAS.values()))
+    everything = set().union(*map(distributions_of, EXTRAS.values()))
+    assert needed["all"] in ({"mixpanel-export"}, everything)
 
 
 @needs_wheel
@@ -166,6 +175,31 @@ def test_the_command_is_the_command_line(installed: Distribution) -> None:
     assert [(each.name, each.value) for each in scripts] == [
         ("mixpanel-export", "mixpanel_export.cli:main")
     ]
+
+
+@needs_wheel
+def test_opentelemetry_finds_the_exporters(installed: Distribution) -> None:
+    """
+    By the name that one writes into OTEL_TRACES_EXPORTER and OTEL_LOGS_EXPORTER.
+    """
+    found = {each.group: each for each in installed.entry_points if each.name == "mixpanel"}
+
+    assert {group: each.value for group, each in found.items()} == {
+        "opentelemetry_traces_exporter": "mixpanel_export.otel:MixpanelSpanExporter",
+        "opentelemetry_logs_exporter": "mixpanel_export.otel:MixpanelLogRecordExporter",
+    }
+
+
+@pytest.mark.bare
+def test_the_doors_without_their_extra_say_how_to_get_it() -> None:
+    """
+    An import error that names the extra.
+    """
+    ran = run_python("-c", "import mixpanel_export.otel")
+
+    assert ran.returncode == 1
+    assert "ImportError: mixpanel_export.otel needs" in ran.stderr
+    assert "mixpanel-export[otel]" in ran.stderr
 
 
 def test_import_is_light() -> None:
