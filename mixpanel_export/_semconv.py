@@ -157,26 +157,28 @@ def plan_names(
         include: What else is wanted: ``message``, ``stack``.
     """
     present = frozenset(names)
-    chosen: dict[str, str] = {}  # property -> attribute
-    for name, target in _STANDARD.items():
-        if name in present:
-            chosen.setdefault(target, name)
     readers = _READERS | _CLIENT_READERS if client else _READERS
+    own: dict[str, str] = {}  # property -> attribute
+    conventional: dict[str, str] = {}
     bound = []
-    own = False
     for name in names:
         if name in _WHO or name in _STANDARD or name in readers or _left_out(name, include):
             continue
         if (found := _bound(name)) is not None:
             bound.append(found)
-            continue
-        conventional = _CONVENTION.match(name) is not None
-        own = own or not (conventional or name in MARKS)
-        target = name.replace(".", "_") if conventional else ordinary(name)
-        chosen.setdefault(target, name)
+        elif _CONVENTION.match(name):
+            conventional.setdefault(name.replace(".", "_"), name)
+        else:
+            own[ordinary(name)] = name
+    standard: dict[str, str] = {}
+    for name, target in _STANDARD.items():
+        if name in present:
+            standard.setdefault(target, name)
+    # What the application itself calls so goes over what we call so.
+    chosen = {**own, **conventional, **standard, **own}
     groups = (_choices(group, present) for group in (_OWN_IDENTITY, _STANDARD_IDENTITY))
     return Names(
-        own=own,
+        own=any(name not in MARKS for name in own),
         named=not present.isdisjoint(_OWN_NAMES),
         identity=tuple(group for group in groups if group),
         pairs=tuple((name, target) for target, name in chosen.items()),

@@ -250,3 +250,73 @@ def test_at_exit_a_flush_has_what_remains(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(transport.lines) == 1
     assert transport.closed == 1
     door.pipeline.close()
+
+
+def test_at_exit_a_drain_has_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Whatever the caller would wait: the process has one deadline.
+    """
+    door = open_door(token="t", transport=ScriptedTransport(*[503] * 100), flush_interval=0.0)
+    door.take(record(plan="pro"))
+
+    before = door.drain(0.0)
+    monkeypatch.setattr(_lifecycle, "_exit_deadline", Deadline(FakeClock(), 0.0))
+    at_exit = door.drain(600.0)
+
+    assert (before, at_exit) == (False, False)
+    door.pipeline.close(0.0)
+
+
+def test_an_end_delivers_and_leaves() -> None:
+    """
+    With its last door ended a pipeline goes to rest; it is not closed.
+    """
+    transport = ScriptedTransport()
+    door = open_door(token="t", transport=transport)
+    door.take(record(plan="pro"))
+
+    door.end(10.0)
+
+    assert len(transport.lines) == 1
+    assert not door.pipeline.doors
+    assert door.pipeline._process.retiring
+    assert not door.pipeline.closed
+    door.pipeline.close()
+
+
+def test_an_end_waits_no_longer_than_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Neither longer than the setting, nor than a second while nothing answers.
+    """
+    waits: list[float] = []
+    transport = ScriptedTransport(*[503] * 100)
+    door = open_door(token="t", transport=transport, shutdown_timeout=2.0, flush_interval=0.0)
+    flush = door.pipeline.flush
+    monkeypatch.setattr(door.pipeline, "flush", waits.append)
+
+    door.end(0.5)
+    door.end(30.0)
+    door.take(record(plan="pro"))
+    while door.pipeline.health.ok:
+        flush(0.01)
+    door.end(30.0)
+
+    assert waits == [0.5, 2.0, 1.0]
+    door.pipeline.close(0.0)
+
+
+def test_at_exit_an_end_gives_up_the_rest(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    After it nobody else would count and report what was not delivered.
+    """
+    door = open_door(token="t", transport=ScriptedTransport(*[503] * 100))
+    door.take(record(plan="pro"))
+    monkeypatch.setattr(_lifecycle, "_exit_deadline", Deadline(FakeClock(), 0.0))
+
+    door.end(30.0)
+
+    assert door.pipeline.stats.abandoned == 1
+    assert "1 events were not delivered in time" in caplog.text
+    door.pipeline.close(0.0)

@@ -65,6 +65,7 @@ FLOORS = {
         "_message": "what was said to a logger -> a name and fields",
         "_handler": "logging",
         "_processor": "structlog",
+        "_telemetry": "OpenTelemetry's spans and log records -> records",
         "otel": "OpenTelemetry: spans and logs",
         "asgi": "a request's identity and facts, for asynchronous applications",
         "wsgi": "the same for synchronous ones",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -81,6 +82,48 @@ def test_what_comes_later_has_what_remains() -> None:
     assert before is None
     assert deadline is not None
     assert deadline.at == 5.0
+
+
+def test_whoever_is_first_at_exit_begins_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Others' functions at exit run before our own: they begin the time, and the drain keeps to it.
+    """
+    clock = FakeClock()
+    lodger = Lodger(clock, 5.0)
+    _lifecycle.enroll(lodger)
+    monkeypatch.setattr(_lifecycle, "_is_late", lambda: True)
+
+    begun = _lifecycle.exit_deadline()
+    clock.advance(2.0)
+    _lifecycle.drain()
+
+    assert begun is not None
+    assert begun.at == 5.0
+    assert lodger.told == ["start", "start", "finish 3"]
+
+
+def test_it_is_late_once_the_main_thread_has_ended() -> None:
+    """
+    In the functions at exit, and not in threads that go on after the main thread.
+    """
+    program = """
+import atexit, threading
+from mixpanel_export import _lifecycle
+
+def go_on():
+    threading.main_thread().join()
+    print("thread", _lifecycle._is_late())
+
+threading.Thread(target=go_on).start()
+print("main", _lifecycle._is_late())
+atexit.register(lambda: print("exit", _lifecycle._is_late()))
+"""
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert ran.stdout.splitlines() == ["main False", "thread False", "exit True"]
 
 
 def test_without_pipelines_nothing_happens() -> None:

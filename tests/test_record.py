@@ -13,7 +13,7 @@ from mixpanel_export._record import NOTHING_BOUND, Record
 
 def test_a_record_needs_a_name_a_time_and_fields() -> None:
     """
-    Without a logger and anything bound, a record is from no logger and has nothing bound.
+    Without the rest it is from no logger, has nothing bound, and its names speak for it.
     """
     record = Record("Signed Up", 1_700_000_000.5, {"plan": "pro"})
 
@@ -22,7 +22,7 @@ def test_a_record_needs_a_name_a_time_and_fields() -> None:
         1_700_000_000.5,
         {"plan": "pro"},
     )
-    assert (record.logger, dict(record.bound)) == ("", {})
+    assert (record.logger, dict(record.bound), record.grounds) == ("", {}, None)
 
 
 def test_a_record_keeps_what_it_is_given() -> None:

@@ -43,6 +43,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "deny": ("note,", ("note",)),
     "scrub": ("off", False),
     "include": ("message, stack", ("message", "stack")),
+    "baggage": ("tenant, plan", ("tenant", "plan")),
     "sample": ("0.25", 0.25),
     "budget": ("60", 60),
     "super_properties": ('{"server": "a", "size": 3}', {"server": "a", "size": 3}),

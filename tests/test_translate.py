@@ -213,6 +213,41 @@ def test_a_callable_selects() -> None:
     assert seen == [record, said({"other": 1})]
 
 
+@pytest.mark.parametrize("selection", ["marked", "identified", "structured", "entry", "all"])
+def test_a_door_may_know_better_than_the_names(selection: str) -> None:
+    """
+    Where a record says under which selections it is an event, its fields do not count; marks do.
+    """
+    grounds = frozenset({"entry", "all"})
+
+    found = is_event(said(WHOSE)._replace(grounds=grounds), selection)
+
+    assert found is (selection in grounds)
+    assert not is_event(said({**WHOSE, **OWN})._replace(grounds=frozenset()), selection)
+    assert is_event(said(MARK)._replace(grounds=frozenset()), selection)
+
+
+def test_a_framework_is_heard_if_the_door_says_it_is_about_users() -> None:
+    """
+    With grounds it is these that say whether a record is identified.
+    """
+    record = said({}, logger="django")
+
+    assert is_event(record._replace(grounds=frozenset({"identified", "all"})))
+    assert not is_event(record._replace(grounds=frozenset({"all"})))
+
+
+def test_a_callable_is_not_asked_about_what_is_decided() -> None:
+    """
+    Grounds that include ``marked`` stand for a mark.
+    """
+    record = said(OWN)._replace(grounds=frozenset({"all"}))
+
+    assert not is_event(record, select=lambda _: False)
+    assert is_event(record, select=lambda _: True)
+    assert is_event(record._replace(grounds=frozenset({"all", "marked"})), select=lambda _: False)
+
+
 @pytest.mark.parametrize("mark", ["mixpanel.event", "mixpanel_event"])
 @pytest.mark.parametrize("selection", ["marked", "identified", "structured", "all"])
 def test_a_mark_goes_before_every_selection(mark: str, selection: str) -> None:
