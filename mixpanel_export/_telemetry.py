@@ -250,7 +250,7 @@ def _moment(nanoseconds: int | None, fields: dict[str, object]) -> float:
     if MIN_TIME_MS <= milliseconds <= now * 1000 + MAX_AHEAD_MS:
         # A little more, so that it is this millisecond whichever way a float is rounded.
         return (milliseconds + 0.25) / 1000
-    fields["time"] = nanoseconds
+    fields["time_"] = nanoseconds
     return now
 
 
