@@ -9,6 +9,7 @@ them private.
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,8 @@ def observe(engine: Engine, settings: Settings) -> Callable[[float, str], None] 
         `None` if the application does not use OpenTelemetry's metrics.
     """
     metrics = sys.modules.get("opentelemetry.metrics")
-    if metrics is None:
+    # Once the main thread has ended, so have OpenTelemetry's providers, and they complain if asked.
+    if metrics is None or not threading.main_thread().is_alive():
         return None
     host = urlsplit(settings.host)
     attributes = {

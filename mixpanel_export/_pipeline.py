@@ -630,6 +630,9 @@ class Pipeline:
         process = self._current()
         engine = process.engine
         mark = engine.mark()
+        if not any(mark):
+            # Nothing is started before the first event, not even to see that there is none.
+            return True
         engine.want(mark)
         process.ring()
         settled = process.settle(lambda: engine.settled(mark), self._deadline(timeout))
@@ -657,11 +660,13 @@ class Pipeline:
         process = self._current()
         process.closed = True
         process.put = process.put_aside = _refuse
-        process.engine.hurry()
-        process.settle(lambda: process.engine.idle, self._deadline(timeout))
-        lost = self._give_up(process)
-        process.retiring = True
-        process.ring()
+        lost = 0
+        if self._is_used(process):
+            process.engine.hurry()
+            process.settle(lambda: process.engine.idle, self._deadline(timeout))
+            lost = self._give_up(process)
+            process.retiring = True
+            process.ring()
         process.sender.close()
         return not lost
 
@@ -686,7 +691,8 @@ class Pipeline:
         """End the threads and close the connections once nothing is held; an event revives it."""
         process = self._current()
         process.retiring = True
-        process.ring()
+        if self._is_used(process):
+            process.ring()
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._clock, self.settings.shutdown_timeout if timeout is None else timeout)
@@ -751,7 +757,8 @@ class Pipeline:
         """Make haste, since the process ends; say until when there is time."""
         process = self._current()
         process.engine.hurry()
-        process.ring()
+        if self._is_used(process):
+            process.ring()
         limit = self.settings.shutdown_timeout
         if process.engine.circuit != "closed":
             limit = min(limit, HOPELESS)
@@ -764,10 +771,17 @@ class Pipeline:
     def finish_exit(self, deadline: Deadline) -> None:
         """Wait until nothing is left, or until *deadline*; give up the rest."""
         process = self._current()
+        if not self._is_used(process):
+            return
         process.settle(lambda: process.engine.idle, deadline)
         self._give_up(process)
         # Left open, sockets would be reported as leaks by an interpreter that looks for them.
         process.sender.close()
+
+    @staticmethod
+    def _is_used(process: _Process) -> bool:
+        """Say whether anything was taken in; before that nothing is started, not even to end it."""
+        return any(process.engine.mark())
 
     @staticmethod
     def _give_up(process: _Process) -> int:

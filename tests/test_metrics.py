@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -81,6 +82,16 @@ def test_without_opentelemetry_there_is_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delitem(sys.modules, "opentelemetry.metrics", raising=False)
 
     assert observe(make_engine(), SETTINGS) is None
+
+
+def test_at_exit_there_is_nothing(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    OpenTelemetry's provider has ended by then, and warns whoever asks for a meter.
+    """
+    monkeypatch.setattr(threading, "main_thread", threading.Thread)
+
+    assert observe(make_engine(), SETTINGS) is None
+    assert meter.callbacks == {}
 
 
 def test_the_ledger_is_published(meter: Meter) -> None:

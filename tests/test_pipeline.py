@@ -267,6 +267,33 @@ def test_close_abandons_what_cannot_be_sent(caplog: pytest.LogCaptureFixture) ->
     assert pipeline.stats.delivered == 0
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda pipeline: pipeline.flush(10.0),
+        lambda pipeline: pipeline.rest(),
+        lambda pipeline: pipeline.finish_exit(pipeline.start_exit()),
+        lambda pipeline: pipeline.close(),
+    ],
+)
+def test_without_events_nothing_is_started(
+    end: Callable[[Pipeline], object],
+    pipeline: Pipeline,
+    transport: ScriptedTransport,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Not even to find out that there is nothing to end.
+    """
+    started: list[object] = []
+    monkeypatch.setattr(_Process, "start", started.append)
+
+    end(pipeline)
+
+    assert started == []
+    assert transport.requests == []
+
+
 def test_a_with_block_closes(transport: ScriptedTransport) -> None:
     """
     Leaving the block delivers everything.
