@@ -478,7 +478,7 @@ NAMES = st.one_of(
     st.sampled_from(
         [
             *("user.id", "enduser.id", "device.id", "distinct_id", "$user_id", "$device_id"),
-            *("mixpanel.distinct_id", "mixpanel.time", "mixpanel.ip", "mixpanel.insert_id"),
+            *("mixpanel.distinct_id", "mixpanel.ip", "mixpanel.insert_id"),
             *("mixpanel.event", "mixpanel_event", "time", "ip", "$insert_id", "token", "$set"),
             *("client.address", "url.full", "http.url", "url.path", "http.target", "url.query"),
             *("user_agent.original", "http.request.header.referer", "browser.platform"),

@@ -211,10 +211,10 @@ def test_any_body_is_taken(shop: Shop, body: Any) -> None:  # noqa: ANN401
     """
     It is not sent; only a text can name an event.
     """
-    shop.log.emit(body=body, event_name="A", attributes={**WHO, "list": (1, "a", None)})
+    shop.log.emit(body=body, event_name="A", attributes={**WHO, "list": ("a", None)})
 
     found = shop.only()
-    assert found["list"] == [1, "a"]
+    assert found["list"] == ["a"]
     assert found.keys() & {"body", "message"} == set()
 
 

