@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from mixpanel_export._ids import MEMORY
-from mixpanel_export._plan import HONOURED, IDENTITY, MARKS
+from mixpanel_export._plan import HONOURED, IDENTITY, MARKS, OPERATIONS
 from mixpanel_export._record import NOTHING_BOUND
 
 #: What is in front of the names that the context processors leave on spans and log records: what
@@ -97,6 +97,9 @@ _PRIVATE: Final = frozenset(
 )
 _TEXTS: Final = {"exception.message": "message", "exception.stacktrace": "stack"}
 
+# The last lines of a stack trace are those that tell where it happened.
+_MOST_LINES: Final = 30
+
 # Where the name of a log record as an event is, if it has no field for that, today's place first.
 _EVENT_NAMES: Final = ("otel.event.name", "event.name")
 
@@ -105,10 +108,7 @@ _HEAD: Final = frozenset({*_EVENT_NAMES, UID})
 
 # Names with a meaning that an attribute must not have by accident; "mixpanel.ip" says it on
 # purpose. Profiles are not changed by attributes at all.
-_ORDERS: Final = frozenset(
-    {"$set", "$set_once", "$add", "$append", "$union", "$remove", "$unset", "$delete"}
-)
-_TAKEN: Final = (HONOURED - {"distinct_id"}) | _ORDERS
+_TAKEN: Final = (HONOURED - {"distinct_id"}) | OPERATIONS
 
 # A body that names an event: short, one line, and without a number in it that is probably an id.
 _MAX_NAME: Final = 100
@@ -156,13 +156,14 @@ def plan_names(
 
         include: What else is wanted: ``message``, ``stack``.
     """
+    names = tuple(name for name in names if not _left_out(name, include))
     present = frozenset(names)
     readers = _READERS | _CLIENT_READERS if client else _READERS
     own: dict[str, str] = {}  # property -> attribute
     conventional: dict[str, str] = {}
     bound = []
     for name in names:
-        if name in _WHO or name in _STANDARD or name in readers or _left_out(name, include):
+        if name in _WHO or name in _STANDARD or name in readers:
             continue
         if (found := _bound(name)) is not None:
             bound.append(found)
@@ -202,7 +203,8 @@ def _left_out(name: str, include: tuple[str, ...]) -> bool:
 def _bound(name: str) -> tuple[str, str, bool] | None:
     for prefix in (BOUND, BOUND_JSON):
         if name.startswith(prefix):
-            return name, name[len(prefix) :], prefix is BOUND_JSON
+            key = name[len(prefix) :]
+            return name, f"{key}_" if key in OPERATIONS else key, prefix is BOUND_JSON
     if name.startswith(BAGGAGE):
         # The client's word: a property like another, whatever its name.
         key = name[len(BAGGAGE) :]
@@ -330,6 +332,10 @@ def _agent(value: object) -> Mapping[str, object]:
     return {"user_agent": value}
 
 
+def _stack(value: object) -> Mapping[str, object]:
+    return {"stack": value.splitlines()[-_MOST_LINES:] if isinstance(value, str) else value}
+
+
 def _platform(value: object) -> Mapping[str, object]:
     return {"$os": value}
 
@@ -337,6 +343,7 @@ def _platform(value: object) -> Mapping[str, object]:
 # In this order, so that what is better known goes over what was said in the old way, or roughly.
 _READERS: Final[dict[str, Reader]] = {
     "browser.platform": _platform,
+    "exception.stacktrace": _stack,
     "http.url": _address,
     "url.full": _address,
     "http.target": _path,

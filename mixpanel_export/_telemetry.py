@@ -81,12 +81,12 @@ class Reader:
     Makes records of what OpenTelemetry hands over.
 
     Args:
-        settings: Where `loggers` is read.
+        settings: Where `loggers` and `include` are read.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._scoped = settings.loggers is not None
-        self._include: tuple[str, ...] = ()
+        self._include = settings.include
         self._resource: tuple[object, dict[str, object]] = (None, {})
 
     def read_span(self, span: ReadableSpan) -> Record:
@@ -160,6 +160,8 @@ class Reader:
             fields["severity"] = log.severity_text
         if logger:
             fields["logger"] = logger
+        if "message" in self._include and log.body is not None:
+            fields["message"] = log.body
         if attributes.get(UID):
             fields["$insert_id"] = attributes[UID]
         moment = _moment(log.timestamp or log.observed_timestamp, fields)

@@ -18,6 +18,7 @@ from mixpanel_export._pipeline import Pipeline, delivering, is_delivering
 from mixpanel_export._plan import MARKS
 from mixpanel_export._record import Record
 from mixpanel_export._settings import Settings
+from mixpanel_export._translate import Sealed
 
 try:
     from opentelemetry._logs import LogRecord
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 # Why a record may be no event without anything having gone wrong.
-_MEANT: Final = frozenset({Drop.IGNORED, Drop.TRANSFORM})
+_MEANT: Final = frozenset({Drop.IGNORED, Drop.TRANSFORM, Drop.SAMPLED, Drop.BUDGET})
 
 
 class _Intake:
@@ -79,7 +80,7 @@ class _Intake:
         insert_id: Callable[[], str],
         wall: Callable[[], float],
         /,
-    ) -> bytes | Drop:
+    ) -> Sealed:
         self._verdict = None
         read, what = item
         self.record = read(*what)

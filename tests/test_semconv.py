@@ -143,8 +143,8 @@ def test_what_is_nobodys_business_is_left_out(attribute: str) -> None:
     ("include", "names"),
     [
         (("message",), ["exception_message"]),
-        (("stack",), ["exception_stacktrace"]),
-        (("message", "stack"), ["exception_message", "exception_stacktrace"]),
+        (("stack",), ["stack"]),
+        (("message", "stack"), ["exception_message", "stack"]),
     ],
 )
 def test_texts_are_sent_if_they_are_asked_for(include: tuple[str, ...], names: list[str]) -> None:
@@ -153,14 +153,29 @@ def test_texts_are_sent_if_they_are_asked_for(include: tuple[str, ...], names: l
     """
     attributes = {"exception.message": "no such user", "exception.stacktrace": "Traceback"}
 
-    assert list(said(attributes, include=include)) == names
+    assert sorted(said(attributes, include=include)) == names
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ("Traceback\n  File a\nValueError", ["Traceback", "  File a", "ValueError"]),
+        ("\n".join(map(str, range(100))), [str(number) for number in range(70, 100)]),
+        (7, 7),
+    ],
+)
+def test_of_a_stack_the_end_is_sent(value: object, sent: object) -> None:
+    """
+    The last lines say where it happened.
+    """
+    assert said({"exception.stacktrace": value}, include=("stack",)) == {"stack": sent}
 
 
 @pytest.mark.parametrize(
     "name",
     [
         *("time", "ip", "$insert_id"),
-        *("$set", "$set_once", "$add", "$append", "$union", "$remove", "$unset", "$delete"),
+        *("$set", "$set_once", "$add", "$append", "$union", "$remove", "$unset"),
     ],
 )
 def test_names_with_a_meaning_are_no_accident(name: str) -> None:
@@ -295,6 +310,15 @@ def test_json_that_was_cut_is_text(value: object) -> None:
     A limit of OpenTelemetry's may shorten it; it is better than nothing.
     """
     assert bound({"mixpanel.json.tags": value}) == {"tags": value}
+
+
+def test_nothing_that_was_bound_changes_a_profile() -> None:
+    """
+    Each span of a request carries it: a counter would be moved by all of them.
+    """
+    stamps = {"mixpanel.json.$add": '{"visits": 1}', "mixpanel.bound.$unset": "plan"}
+
+    assert bound(stamps) == {"$add_": {"visits": 1}, "$unset_": "plan"}
 
 
 @pytest.mark.parametrize(

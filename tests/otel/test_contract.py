@@ -240,6 +240,19 @@ def test_what_a_transform_drops_is_no_failure(signal: Signal) -> None:
     pipeline.close()
 
 
+@pytest.mark.parametrize("fields", [{"sample": 0.0}, {"budget": 1}])
+def test_what_is_held_back_is_no_failure(signal: Signal, fields: dict[str, Any]) -> None:
+    """
+    Samples and budgets are wanted, too.
+    """
+    pipeline = Pipeline(Settings(token="t", transport=ScriptedTransport()))
+    exporter = signal.exporter(pipeline=pipeline, **fields)
+
+    assert exporter.export([signal.item(), signal.item()]) is signal.success
+    assert pipeline.stats.accepted < 2
+    pipeline.close()
+
+
 def test_refused_is_failure(signal: Signal) -> None:
     """
     One event that did not fit makes the call fail; the others of it are accepted.

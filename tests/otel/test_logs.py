@@ -218,6 +218,27 @@ def test_any_body_is_taken(shop: Shop, body: Any) -> None:  # noqa: ANN401
     assert found.keys() & {"body", "message"} == set()
 
 
+def test_texts_are_sent_if_they_are_asked_for() -> None:
+    """
+    `include` brings the body, and what an exception said and where.
+    """
+    attributes = {
+        "exception.type": "ValueError",
+        "exception.message": "no such user",
+        "exception.stacktrace": "Traceback\n  File a",
+    }
+    with closing(Shop(include=["message", "stack"])) as shop:
+        shop.log.emit(event_name="A", body="failed for u-1", attributes=attributes)
+        shop.log.emit(event_name="B")
+
+        first, second = (event["properties"] for event in shop.events())
+
+    assert first["message"] == "failed for u-1"
+    assert first["exception_message"] == "no such user"
+    assert first["stack"] == ["Traceback", "  File a"]
+    assert "message" not in second
+
+
 # -- what it is made of ---------------------------------------------------------------------------
 
 

@@ -241,7 +241,7 @@ def test_ours_can_be_said_on_purpose(shop: Shop) -> None:
         "time": 5,
         "ip": "10.0.0.1",
         "$insert_id": "x",
-        "token": "t",
+        "bucket": "t",
         "$set": "y",
     }
     shop.tracer.start_span("A", attributes=attributes).end()
@@ -250,15 +250,15 @@ def test_ours_can_be_said_on_purpose(shop: Shop) -> None:
     assert found["time"] == 1_600_000_000_000
     assert found["ip"] == "203.0.113.7"
     assert found["$insert_id"] == "order-1"
-    renamed = {name: found[name] for name in ("time_", "ip_", "$insert_id_", "token_", "$set_")}
+    renamed = {name: found[name] for name in ("time_", "ip_", "$insert_id_", "bucket_", "$set_")}
     assert renamed == {
         "time_": 5,
         "ip_": "10.0.0.1",
         "$insert_id_": "x",
-        "token_": "t",
+        "bucket_": "t",
         "$set_": "y",
     }
-    assert not {"token", "$set"} & found.keys()
+    assert not {"bucket", "$set"} & found.keys()
 
 
 @pytest.mark.parametrize(
