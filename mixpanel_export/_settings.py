@@ -269,7 +269,7 @@ class Settings:
         None,
         "Which records are events: marked, identified, structured, entry, all, or a callable on the"
         " Record. None is the door's own default: structured for logging, identified for"
-        " structlog.",
+        " structlog and OpenTelemetry's logs, entry for spans.",
         group="what",
         check=_select,
         read=lambda text: _read_callable(text) if ":" in text else text,

@@ -275,6 +275,54 @@ def test_structlog_script_tells_who_leaves(emulator: EmulatorProcess) -> None:
     assert [event["event"] for event in emulator.events()] == ["Game Started", "Game Left"]
 
 
+# -- examples/otel_script.py --------------------------------------------------------------------
+
+
+@pytest.mark.otel
+@pytest.mark.emulator
+def test_otel_script_sends_its_spans(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    Each file is an event of whoever was bound, and what was found in it another one.
+    """
+    (tmp_path / "a.txt").write_text("one two three", encoding="utf-8")
+    (tmp_path / "b.md").write_text("", encoding="utf-8")
+
+    ran = run(
+        str(EXAMPLES / "otel_script.py"),
+        "alice",
+        str(tmp_path / "a.txt"),
+        str(tmp_path / "b.md"),
+        emulator=emulator,
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == f"3 {tmp_path / 'a.txt'}\n0 {tmp_path / 'b.md'}\n"
+    events = {(event["event"], event["properties"].get("kind")) for event in emulator.events()}
+    assert events == {("Words Counted", ".txt"), ("Words Counted", ".md")} | {
+        ("Empty File Found", None)
+    }
+    for event in emulator.events():
+        assert event["properties"]["distinct_id"] == "alice"
+        assert event["properties"]["service_name"] == "word_counter"
+    assert {event["properties"].get("words") for event in emulator.events()} == {3, 0, None}
+    assert str(tmp_path) not in json.dumps(emulator.events())
+
+
+@pytest.mark.otel
+@pytest.mark.emulator
+def test_otel_script_tells_of_failures(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    A span that failed is an event too, without the text of the exception.
+    """
+    ran = run(str(EXAMPLES / "otel_script.py"), "bob", str(tmp_path / "none"), emulator=emulator)
+
+    assert ran.returncode == 1
+    assert "No such file" in ran.stderr
+    (event,) = emulator.events()
+    assert event["properties"]["span_status"] == "error"
+    assert "No such file" not in json.dumps(event)
+
+
 def test_each_example_has_its_tests() -> None:
     """
     An example that nobody runs would be wrong some day.
@@ -365,6 +413,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.otel
 @pytest.mark.structlog
 @pytest.mark.emulator
 def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> None:
@@ -375,7 +424,10 @@ def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> Non
 
     assert (ran.returncode, ran.stderr) == (0, "")
     events = {event["event"]: event["properties"] for event in emulator.events()}
-    assert events.keys() == {"Signed Up", "Trial Started", "Order Placed", "Job Done"}
+    assert events.keys() == {
+        *("Signed Up", "Trial Started", "Checkout", "Coupon Used", "Order Placed", "Job Done"),
+    }
+    assert events["Coupon Used"]["distinct_id"] == "u-1"
     assert events["Order Placed"]["plan"] == "pro"
     assert events["Order Placed"]["ip"] == "203.0.113.7"
 

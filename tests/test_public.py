@@ -24,6 +24,14 @@ def test_all_is_sorted_and_complete(name: str) -> None:
     assert all(getattr(module, each).__doc__ for each in module.__all__)
 
 
+@pytest.mark.otel
+def test_the_doors_for_opentelemetry_are_these() -> None:
+    """
+    As above; importing them needs the extra.
+    """
+    test_all_is_sorted_and_complete("mixpanel_export.otel")
+
+
 def test_the_errors_are_one_family() -> None:
     """
     One ``except`` catches all that this package raises.
