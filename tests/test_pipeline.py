@@ -12,18 +12,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
 
 import orjson
 import pytest
 
-from mixpanel_export import _metrics, _pipeline, identify_event
-from mixpanel_export._clock import Deadline
-from mixpanel_export._event import Event
+from mixpanel_export import _lifecycle, _metrics, _pipeline, identify_event
+from mixpanel_export._batch import Lane
+from mixpanel_export._clock import Deadline, SystemClock
+from mixpanel_export._event import Drop, Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
-from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering
+from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering, is_delivering
 from mixpanel_export._settings import Settings
-from mixpanel_export._update import OPERATIONS
+from mixpanel_export._update import Aside
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
 
@@ -116,10 +119,11 @@ def test_an_event_is_delivered(pipeline: Pipeline, transport: ScriptedTransport)
 
 def test_insert_ids_are_unique_and_valid(pipeline: Pipeline, transport: ScriptedTransport) -> None:
     """
-    Each event has an id of its own, within Mixpanel's rules.
+    Each event has an id of its own, within Mixpanel's rules; those that join identities too.
     """
-    for _ in range(100):
+    for _ in range(50):
         pipeline.submit(Event("A"))
+        pipeline.submit(identify_event("u-1", "a-1"))
     pipeline.flush(10.0)
 
     ids = [orjson.loads(line)["properties"]["$insert_id"] for line in transport.lines]
@@ -229,7 +233,9 @@ def test_flush_is_about_what_came_before() -> None:
     pipeline.close()
 
 
-def test_close_is_final_and_idempotent(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+def test_close_is_final_and_idempotent(
+    pipeline: Pipeline, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
     """
     It delivers what is left; what comes after is dropped and counted.
     """
@@ -245,6 +251,7 @@ def test_close_is_final_and_idempotent(pipeline: Pipeline, transport: ScriptedTr
     assert pipeline.closed
     assert pipeline.stats.delivered == 1
     assert pipeline.stats.dropped == {"closed": 1}
+    assert caplog.messages == ["an event came after close() and was dropped"]
     assert transport.closed >= 1
 
 
@@ -262,7 +269,9 @@ def test_close_abandons_what_cannot_be_sent(caplog: pytest.LogCaptureFixture) ->
 
     assert not closed
     assert (pipeline.stats.abandoned, pipeline.stats.queued) == (1, 0)
-    assert "1 events were not delivered" in caplog.text
+    assert caplog.messages == [
+        "1 events were not delivered in time and are lost: a longer shutdown_timeout may help"
+    ]
     eventually(lambda: not delivering)
     assert pipeline.stats.delivered == 0
 
@@ -294,6 +303,26 @@ def test_without_events_nothing_is_started(
     assert transport.requests == []
 
 
+def test_what_is_abandoned_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    If something is known to be wrong, that is what the line says.
+    """
+    clock = FakeClock()
+    pipeline = Pipeline(settings_with(ScriptedTransport(503)), clock=clock)
+    process = pipeline._process
+    process.engine.queue.put(b"{}")
+    process.engine.hurry()
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+    process.carry(shipment, Deadline(clock, None))
+
+    closed = pipeline.close(0.0)
+
+    assert not closed
+    assert caplog.messages[-1] == "1 events were not delivered in time and are lost: status 503"
+
+
 def test_a_with_block_closes(transport: ScriptedTransport) -> None:
     """
     Leaving the block delivers everything.
@@ -322,6 +351,35 @@ def test_awaiting_does_not_block_the_loop() -> None:
     assert asyncio.run(program()) == (True, True)
 
 
+def test_awaiting_ends_at_its_time() -> None:
+    """
+    What is awaited has the timeout of its blocking twin.
+    """
+    asked: list[float | None] = []
+
+    class Recorded(Pipeline):
+        def flush(self, timeout: float | None = None) -> bool:
+            asked.append(timeout)
+            return super().flush(timeout)
+
+        def close(self, timeout: float | None = None) -> bool:
+            asked.append(timeout)
+            return super().close(timeout)
+
+    gate = Gate()
+    pipeline = Recorded(settings_with(gate))
+    pipeline.submit(Event("A"))
+
+    async def program() -> tuple[bool, bool]:
+        return await pipeline.aflush(0.0), await pipeline.aclose(0.01)
+
+    answers = asyncio.run(program())
+    gate.open.set()
+
+    assert asked == [0.0, 0.01]
+    assert answers == (False, False)
+
+
 def test_backlog_brings_more_connections() -> None:
     """
     While the first request is slow, others go out beside it, up to `connections`.
@@ -341,6 +399,59 @@ def test_backlog_brings_more_connections() -> None:
     assert len(gate.lines) == 100
 
 
+def test_each_batch_that_is_ready_has_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    One more is started for each look, until there are as many as batches; none without need.
+    """
+    started: list[object] = []
+    monkeypatch.setattr("_thread.start_new_thread", lambda run, _args: started.append(run))
+    process = Pipeline(settings_with(ScriptedTransport(), batch_events=1))._process
+    # No worker shall start.
+    process.token.clear()
+    for number in range(3):
+        process.engine.queue.put(b"%d" % number)
+    process.engine.hurry()
+    while process.engine.pack():
+        pass
+
+    for _ in range(5):
+        process.hand_out()
+
+    assert started == [process.serve] * 3
+    assert (process.connections, process.idle) == (3, 3)
+    shipments = [process.await_shipment() for _ in range(3)]
+    assert (process.connections, process.idle) == (3, 0)
+    for shipment in shipments:
+        assert shipment is not None
+        process.carry(shipment, Deadline(process.clock, None), connection=True)
+    assert (process.connections, process.idle) == (3, 3)
+    assert process.engine.idle
+
+
+def test_a_connection_that_could_not_start_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
+) -> None:
+    """
+    Whoever wanted it sends everything, and the next look finds no connection.
+    """
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    process = Pipeline(settings_with(transport, batch_events=1))._process
+    for number in range(3):
+        process.engine.queue.put(b"%d" % number)
+    process.engine.hurry()
+    while process.engine.pack():
+        pass
+
+    process.hand_out()
+
+    assert transport.lines == [b"0", b"1", b"2"]
+    assert (process.connections, process.idle) == (0, 0)
+
+
 def test_one_connection_is_enough_without_backlog(
     pipeline: Pipeline, transport: ScriptedTransport
 ) -> None:
@@ -353,6 +464,7 @@ def test_one_connection_is_enough_without_backlog(
 
     assert pipeline._process.connections == 1
     assert len(transport.requests) == 5
+    assert transport.closed == 0
 
 
 def test_an_outage_loses_nothing(transport: ScriptedTransport) -> None:
@@ -444,6 +556,48 @@ def test_a_transform_that_raises_costs_its_event(caplog: pytest.LogCaptureFixtur
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_one_record_may_be_several_lines(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+    """
+    Each is taken in or counted by itself, and all of them must be taken in.
+    """
+    event = b'{"event":"A","properties":{}}'
+    update = Aside(Lane.ENGAGE, b'{"$distinct_id":"u-1","$set":{}}', True)
+
+    accepted = [
+        pipeline.offer(None, lambda *_args: lines)  # noqa: B023 -- called at once
+        for lines in (
+            (event, update),
+            (Drop.IGNORED, update),
+            (event, Drop.NO_IDENTITY),
+            (event, event),
+        )
+    ]
+
+    assert accepted == [True, False, False, True]
+    assert pipeline.flush(10.0)
+    stats = pipeline.stats
+    assert (stats.delivered, stats.ignored, stats.dropped) == (6, 1, {"no_identity": 1})
+    assert transport.lines.count(event) == 4
+
+
+def test_several_lines_need_room_for_each(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What there is no room for is counted, and so is what comes after the end.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate, max_events=1))
+    lines = (b'{"event":"A","properties":{}}', Aside(Lane.ENGAGE, b'{"$set":{}}', True))
+
+    full = pipeline.offer(None, lambda *_args: lines)
+    gate.open.set()
+    pipeline.close()
+    late = pipeline.offer(None, lambda *_args: lines)
+
+    assert (full, late) == (False, False)
+    assert pipeline.stats.dropped == {"full": 1, "closed": 2}
+    assert "after close()" in caplog.text
+
+
 def test_an_event_without_a_name_is_ignored(pipeline: Pipeline) -> None:
     """
     Mixpanel would reject it; it is counted as no event.
@@ -491,6 +645,28 @@ def test_a_bug_in_a_step_does_not_stop_delivery(
     assert "MemoryError" in caplog.text
 
 
+def test_a_bug_in_a_step_is_told(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    In a line for everybody, and with the traceback for whoever looks for it; then it goes on.
+    """
+
+    def broken() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline._process, "step", broken)
+
+    with caplog.at_level(logging.DEBUG, "mixpanel_export"):
+        pause = pipeline._process.step_safely()
+
+    assert pause == 1.0
+    assert [(each.levelname, each.message, bool(each.exc_info)) for each in caplog.records] == [
+        ("WARNING", "delivery failed unexpectedly: MemoryError", False),
+        ("DEBUG", "delivery failed unexpectedly", True),
+    ]
+
+
 def test_a_bug_in_an_attempt_costs_that_batch(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -502,11 +678,16 @@ def test_a_bug_in_an_attempt_costs_that_batch(
         raise MemoryError
 
     monkeypatch.setattr(pipeline._process.sender, "attempt", broken)
-    pipeline.submit(Event("A"))
+    with caplog.at_level(logging.DEBUG, "mixpanel_export"):
+        pipeline.submit(Event("A"))
+        flushed = pipeline.flush(10.0)
 
-    assert pipeline.flush(10.0)
+    assert flushed
     assert pipeline.stats.abandoned == 1
-    assert "MemoryError" in caplog.text
+    assert [(each.levelname, each.message, bool(each.exc_info)) for each in caplog.records] == [
+        ("WARNING", "a batch was lost to MemoryError", False),
+        ("DEBUG", "a batch was lost", True),
+    ]
 
 
 def test_a_pipeline_at_rest_has_no_threads_and_revives(
@@ -522,8 +703,7 @@ def test_a_pipeline_at_rest_has_no_threads_and_revives(
 
     pipeline.submit(Event("B"))
 
-    assert pipeline.flush(10.0)
-    assert pipeline.stats.delivered == 2
+    eventually(lambda: pipeline.stats.delivered == 2)
 
 
 def test_an_event_at_the_moment_of_rest_is_not_forgotten(
@@ -553,10 +733,49 @@ def test_connections_without_work_end(
     pipeline.flush(10.0)
 
     eventually(lambda: pipeline._process.connections == 0)
+    assert pipeline._process.idle == 0
     pipeline.submit(Event("B"))
 
     assert pipeline.flush(10.0)
     assert len(transport.requests) == 2
+
+
+def test_a_worker_that_was_rung_for_is_not_rung_for_again(
+    transport: ScriptedTransport,
+) -> None:
+    """
+    However much comes while it is busy, one ring is waiting for it.
+    """
+    process = Pipeline(settings_with(transport))._process
+    process.token.clear()
+
+    for _ in range(5):
+        process.ring()
+    rings = process.bell.qsize()
+    process.listen(0.0)
+    process.ring()
+
+    assert (rings, process.bell.qsize()) == (1, 1)
+
+
+def test_a_worker_is_started_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Starting it says whether there is one now; if it could not be, the next attempt may.
+    """
+    process = Pipeline(settings_with(ScriptedTransport()))._process
+    started: list[object] = []
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    refused = process.start()
+    monkeypatch.setattr("_thread.start_new_thread", lambda run, _args: started.append(run))
+    answers = [process.start(), process.start()]
+
+    assert not refused
+    assert answers == [True, True]
+    assert started == [process.work]
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -604,8 +823,37 @@ def test_without_threads_the_waits_hold_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert not flushed
     assert len(transport.requests) == 2
     assert clock.monotonic() >= 3.0
+    assert not pipeline.flush()
+    assert 0.0 <= clock.monotonic() - 3.0 - pipeline.settings.shutdown_timeout < 0.2
     assert not pipeline.close(0.0)
     assert pipeline.stats.abandoned == 1
+
+
+def test_a_caller_that_delivers_itself_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Code of the application that runs meanwhile, on its own thread, cannot deadlock it either.
+    """
+    answers: list[bool] = []
+    body = b'{"code":400,"status":"Bad Request","failed_records":[{"index":0}]}'
+
+    def on_rejected(_rejection: Rejection) -> None:
+        mine.submit(Event("B"))
+        answers.append(mine.flush(10.0))
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    settings = settings_with(ScriptedTransport(Response(400, body)), on_rejected=on_rejected)
+    pipeline = mine = Pipeline(settings)
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert answers == [False]
+    assert pipeline.close()
+    assert pipeline.stats.delivered == 1
 
 
 def test_the_last_connection_is_the_worker_only_when_there_is_no_other(
@@ -657,6 +905,32 @@ def test_the_exit_is_short_when_nothing_answers(caplog: pytest.LogCaptureFixture
     pipeline.close(0.0)
 
 
+def test_an_exit_with_nothing_left_takes_no_time() -> None:
+    """
+    Its deadline is the longest wait, not the wait.
+    """
+    clock = FakeClock()
+    pipeline = Pipeline(settings_with(ScriptedTransport()), clock=clock)
+
+    pipeline.finish_exit(pipeline.start_exit())
+
+    assert clock.monotonic() == 0.0
+    pipeline.close()
+
+
+def test_a_flush_during_the_exit_leaves_no_connection(
+    pipeline: Pipeline, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nothing comes after it that would close it.
+    """
+    monkeypatch.setattr(_lifecycle, "exit_deadline", lambda: Deadline(pipeline._clock, 1.0))
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert transport.closed == 1
+
+
 def test_an_exit_delivers_and_is_not_final(
     pipeline: Pipeline, transport: ScriptedTransport
 ) -> None:
@@ -692,6 +966,46 @@ def test_a_child_starts_empty() -> None:
     gate.open.set()
     assert pipeline.close()
     retire(parent)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_child_takes_over_what_its_parent_holds(*, first: bool) -> None:
+    """
+    Where a parent without threads left a baton, the child that gets it has all lines, in order.
+    """
+    settings = settings_with(ScriptedTransport(), batch_events=2)
+    parent, child = (Pipeline(settings)._process for _ in range(2))
+    for process in (parent, child):
+        process.token.clear()
+    parent.baton = mock.Mock(take=lambda: first)
+    events = [b"%d" % number for number in range(5)]
+    updates = [Aside(Lane.ENGAGE, b"%d" % number, number < 2) for number in range(4)]
+    for event in events:
+        parent.put(event)
+    for update in updates:
+        parent.put_aside(update)
+
+    child.inherit(parent)
+
+    queue = child.engine.queue
+    taken = [queue.take() for _ in range(4)]
+    taken_aside = [queue.take_aside(10, 1_000_000) for _ in range(3)]
+    assert taken == ([events[:2], events[2:4], events[4:], []] if first else [[]] * 4)
+    assert taken_aside == ([updates[:2], updates[2:], []] if first else [[]] * 3)
+
+
+def test_nothing_is_taken_over_without_a_baton() -> None:
+    """
+    An ordinary parent delivers what it holds itself.
+    """
+    parent, child = (Pipeline(settings_with(ScriptedTransport()))._process for _ in range(2))
+    for process in (parent, child):
+        process.token.clear()
+    parent.put(b"{}")
+
+    child.inherit(parent)
+
+    assert (parent.engine.queue.waiting, child.engine.queue.waiting) == (1, 0)
 
 
 def test_threads_of_a_child_agree_on_what_is_theirs() -> None:
@@ -765,21 +1079,23 @@ def test_updates_are_delivered(pipeline: Pipeline, transport: ScriptedTransport)
     """
     Each operation is a record of its own, in order; events beside them are not disturbed.
     """
+    user: dict[str, Any] = {
+        "set": {"a": 1},
+        "set_once": {"b": 2},
+        "add": {"c": 3},
+        "append": {"d": 4},
+        "union": {"e": [5]},
+        "remove": {"f": 6},
+    }
+    group: dict[str, Any] = {
+        "set": {"a": 1},
+        "set_once": {"b": 2},
+        "union": {"c": [3]},
+        "remove": {"d": 4},
+    }
     accepted = [
-        pipeline.update_profile(
-            "u-1",
-            set={"a": 1},
-            set_once={"b": 2},
-            add={"c": 3},
-            append={"d": 4},
-            union={"e": [5]},
-            remove={"f": 6},
-            unset=["g"],
-            ip="1.2.3.4",
-        ),
-        pipeline.update_group(
-            "company", "acme", set={"a": 1}, set_once={}, union={}, remove={}, unset=("x",)
-        ),
+        pipeline.update_profile("u-1", **user, unset=["g"], ip="1.2.3.4"),
+        pipeline.update_group("company", "acme", **group, unset=("x",)),
         pipeline.submit(identify_event("u-1", "a-1")),
         pipeline.submit(Event("A")),
     ]
@@ -787,19 +1103,30 @@ def test_updates_are_delivered(pipeline: Pipeline, transport: ScriptedTransport)
     assert all(accepted)
     assert pipeline.flush(10.0)
     records = [orjson.loads(line) for line in transport.lines]
-    operations = [name for each in records for name in each if name in OPERATIONS]
-    assert operations[:7] == [
-        "$set",
-        "$set_once",
-        "$add",
-        "$append",
-        "$union",
-        "$remove",
-        "$unset",
+    of_user = {"$token": "t", "$distinct_id": "u-1", "$ip": "1.2.3.4"}
+    assert [each for each in records if "$distinct_id" in each] == [
+        *({**of_user, f"${name}": value} for name, value in user.items()),
+        {**of_user, "$unset": ["g"]},
     ]
-    assert sum("$group_key" in each for each in records) == 5
+    of_group = {"$token": "t", "$group_key": "company", "$group_id": "acme"}
+    assert [each for each in records if "$group_key" in each] == [
+        *({**of_group, f"${name}": value} for name, value in group.items()),
+        {**of_group, "$unset": ["x"]},
+    ]
     assert {each.get("event") for each in records} == {None, "$identify", "A"}
     assert pipeline.stats.accepted == pipeline.stats.delivered == 14
+
+
+def test_updates_leave_the_place_of_a_user_alone(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    Unless told otherwise, the address from which they come says nothing.
+    """
+    pipeline.update_profile("u-1", set={"a": 1})
+    pipeline.flush(10.0)
+
+    assert orjson.loads(transport.lines[0])["$ip"] == "0"
 
 
 def test_nothing_to_update_is_nothing(pipeline: Pipeline) -> None:
@@ -878,6 +1205,33 @@ def test_metrics_are_published_where_they_are_used(
     assert timed == ["Retryable", ""]
 
 
+def test_a_request_is_timed_from_its_beginning_to_its_end() -> None:
+    """
+    In seconds, whatever the clock says.
+    """
+    clock = FakeClock()
+    clock.advance(8.0)
+
+    class Slow(ScriptedTransport):
+        def send(self, request: Request, deadline: Deadline) -> Response:
+            clock.advance(1.5)
+            return super().send(request, deadline)
+
+    timed: list[tuple[float, str]] = []
+    pipeline = Pipeline(settings_with(Slow(), flush_interval=0.0), clock=clock)
+    process = pipeline._process
+    process.token.clear()
+    process.time = lambda seconds, error: timed.append((seconds, error))
+    pipeline.submit(Event("A"))
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+
+    process.carry(shipment, Deadline(clock, None))
+
+    assert timed == [(1.5, "")]
+
+
 class Late(ScriptedTransport):
     """Submits an event at the very moment at which the pipeline goes to rest."""
 
@@ -954,12 +1308,12 @@ def test_metrics_are_asked_for_once(
     monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
 ) -> None:
     """
-    A pipeline that rests and goes on is still the same one.
+    A pipeline that rests and goes on is still the same one; what observing it logs is about it.
     """
-    asked: list[object] = []
+    asked: list[tuple[object, object, bool]] = []
 
-    def observe(engine: object, _settings: object) -> Callable[[float, str], None]:
-        asked.append(engine)
+    def observe(engine: object, settings: object) -> Callable[[float, str], None]:
+        asked.append((engine, settings, is_delivering(threading.get_ident())))
         return lambda _seconds, _error: None
 
     monkeypatch.setattr(_metrics, "observe", observe)
@@ -969,7 +1323,8 @@ def test_metrics_are_asked_for_once(
         eventually(lambda: transport.closed == 1)
         pipeline.submit(Event("B"))
 
-    assert asked.count(pipeline._process.engine) == 1
+    engine = pipeline._process.engine
+    assert [each for each in asked if each[0] is engine] == [(engine, pipeline.settings, True)]
 
 
 def test_a_caller_that_delivers_itself_goes_on_looking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -997,3 +1352,33 @@ def test_a_caller_that_delivers_itself_goes_on_looking(monkeypatch: pytest.Monke
         assert not in_time
         assert pipeline.flush(10.0)
     pipeline.close()
+
+
+def test_a_caller_that_delivers_itself_waits_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    While another caller has the only batch in flight it looks again and again, and sees the end.
+    """
+    looks = threading.Semaphore(0)
+
+    class Watched(SystemClock):
+        def wait(self, condition: threading.Condition, seconds: float | None) -> None:
+            looks.release()
+            super().wait(condition, seconds)
+
+    pipeline = Pipeline(settings_with(ScriptedTransport()), clock=Watched())
+    process = pipeline._process
+    answers: list[bool] = []
+    monkeypatch.setattr(process, "start", lambda: False)
+    pipeline.submit(Event("A"))
+    process.engine.hurry()
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+    caller = threading.Thread(target=lambda: answers.append(pipeline.flush(10.0)))
+    caller.start()
+    looked = [looks.acquire(timeout=10.0) for _ in range(3)]
+    process.carry(shipment, Deadline(pipeline._clock, None))
+    caller.join()
+
+    assert looked == [True] * 3
+    assert answers == [True]
