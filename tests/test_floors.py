@@ -40,6 +40,7 @@ FLOORS = {
         "_quota": "which events are sent, if not all are: a sample, a budget",
         "_translate": "record -> event -> line: which records, whose, when, what stands in them",
         "_update": "updates of profiles and the verbs of identity -> lines of their own lanes",
+        "_web": "what is known of a web request -> properties",
         "_semconv": "OpenTelemetry's names -> Mixpanel's",
         "_batch": "lines -> batches that one request may carry",
         "_wire": "batch -> request, for each endpoint",
