@@ -67,6 +67,7 @@ FLOORS = {
         "_handler": "logging",
         "_processor": "structlog",
         "_telemetry": "OpenTelemetry's spans and log records -> records",
+        "_request": "what all middlewares have in common: a holder for each request",
         "otel": "OpenTelemetry: spans and logs",
         "asgi": "a request's identity and facts, for asynchronous applications",
         "wsgi": "the same for synchronous ones",
