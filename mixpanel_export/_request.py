@@ -96,11 +96,16 @@ class Reception(Generic[R]):
         return {**facts, "$user_id" if "$device_id" in facts else "distinct_id": user}
 
 
+def check_identify(identify: object) -> None:
+    """Raise SettingsError unless *identify* can be asked, or is None."""
+    if identify is not None and (not callable(identify) or iscoroutinefunction(identify)):
+        raise SettingsError(f"identify must be a function that is not async, not {identify!r}")
+
+
 def _check(proxies: object, identify: object, device_cookie: object, parameters: object) -> None:
     if type(proxies) is not int or proxies < 0:
         raise SettingsError(f"proxies must be a whole number, 0 or more, not {proxies!r}")
-    if identify is not None and (not callable(identify) or iscoroutinefunction(identify)):
-        raise SettingsError(f"identify must be a function that is not async, not {identify!r}")
+    check_identify(identify)
     if device_cookie is not None and (not isinstance(device_cookie, str) or not device_cookie):
         raise SettingsError(f"device_cookie must be a name, not {device_cookie!r}")
     if isinstance(parameters, str) or not (

@@ -34,6 +34,7 @@ _MAX_AGENT: Final = 500
 _MAX_URL: Final = 4_000
 _MAX_FORWARDED: Final = 500
 
+_PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 _HOST: Final = re.compile(r"([0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
 
 # RFC 6265 calls these cookie-octets.
@@ -207,7 +208,7 @@ def _clean(url: str, keep: Collection[str]) -> tuple[str, str] | None:
         parts = urlsplit(url[:_MAX_URL])
     except ValueError:
         return None
-    host = parts.netloc.rpartition("@")[2].lower()
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(_PORTS.get(parts.scheme, ""))
     if not parts.scheme or not _HOST.fullmatch(host):
         return None
     path = "/".join("*" if _is_secret(each) else each for each in parts.path.split("/"))

@@ -27,10 +27,13 @@ VARIABLE = "MIXPANEL_EXPORT_TEST_EXTRAS"
 # Each extra, and the modules that its distributions bring; tests/test_packaging.py compares them
 # with the wheel's.
 EXTRAS = {
+    "celery": ("celery",),
     "cli": ("click", "rich"),
+    "django": ("django",),
     "emulator": ("click", "starlette", "uvicorn"),
     "otel": ("opentelemetry.sdk",),
     "structlog": ("structlog",),
+    "ua": ("ua_parser",),
 }
 
 _TESTS = Path(__file__).parent

@@ -154,6 +154,8 @@ def test_two_headers_that_disagree_are_not_believed() -> None:
         ("https://example.com/tea", "https://example.com/tea"),
         ("HTTPS://Example.com:8443/Tea", "https://example.com:8443/Tea"),
         ("https://example.com", "https://example.com"),
+        ("https://example.com:443/", "https://example.com/"),
+        ("https://example.com:80/", "https://example.com:80/"),
         ("http://[2001:db8::1]:8000/", "http://[2001:db8::1]:8000/"),
         ("https://mary:hunter2@example.com/", "https://example.com/"),
         ("https://example.com/tea#access_token=abc", "https://example.com/tea"),
