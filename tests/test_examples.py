@@ -436,6 +436,32 @@ def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> Non
     assert events["Order Placed"]["ip"] == "203.0.113.7"
 
 
+@pytest.mark.celery
+@pytest.mark.django
+@pytest.mark.emulator
+@pytest.mark.web
+def test_what_the_readme_shows_for_web_frameworks_works() -> None:
+    """
+    Each block makes what it says, with arguments that exist, and Django takes the settings.
+    """
+    shown = blocks("py")
+    django = """
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+    MIDDLEWARE=MIDDLEWARE,
+    MIXPANEL_EXPORT=MIXPANEL_EXPORT,
+)
+from django.core.wsgi import get_wsgi_application
+get_wsgi_application()
+"""
+
+    ran = run("-c", "\n".join([*shown, django]))
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(shown) == 4
+
+
 @pytest.mark.emulator
 def test_the_faults_of_the_readme_are_faults(emulator: EmulatorProcess) -> None:
     """
