@@ -73,22 +73,30 @@ class Holder(Mapping[str, object]):
     """
     What is bound in one request or task, for everything that takes part in it.
 
-    It starts with what is bound where it is made, and with what *source* says.
-
     Args:
         source: Asked each time that somebody reads what is bound, and not before: for an event, not
             for a record that is none. What it says gives way to what is bound inside. Must not
             raise. If it reads what is bound itself, say by logging, it does not find its own part.
+
+        within: What it starts with. None is what is bound where it is made, but nothing of another
+            holder: servers may begin one request in the context of the one before (uvicorn does,
+            where a client sends several at once).
     """
 
-    __slots__ = ("_asking", "_outside", "_source", "now")
+    __slots__ = ("_asking", "_source", "now", "outside")
 
-    def __init__(self, source: Callable[[], Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        source: Callable[[], Mapping[str, object]],
+        *,
+        within: Mapping[str, object] | None = None,
+    ) -> None:
         self._source = source
-        self._outside = _bound.get()
+        #: What it starts with.
+        self.outside = _ground(_bound.get()) if within is None else within
         self._asking: set[int] = set()
         #: What is bound at the moment; replaced, never changed.
-        self.now: Mapping[str, object] = _Layer(self._ask)
+        self.now: Mapping[str, object] = _Layer(self)
 
     def open(self) -> AbstractContextManager[None]:
         """Make this what is bound, for a ``with`` block; may be done again and again."""
@@ -114,8 +122,9 @@ class Holder(Mapping[str, object]):
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def _ask(self) -> dict[str, object]:
-        found = dict(self._outside.items())
+    def ask(self) -> dict[str, object]:
+        """Give what it starts with, and what its source says."""
+        found = dict(self.outside.items())
         thread = get_ident()
         if thread not in self._asking:
             self._asking.add(thread)
@@ -127,25 +136,25 @@ class Holder(Mapping[str, object]):
 
 
 class _Layer(Mapping[str, object]):
-    """What was bound and unbound since, upon what is yet to be asked."""
+    """What was bound and unbound since, upon what a holder is yet to be asked for."""
 
-    __slots__ = ("_ask", "_gone", "_own")
+    __slots__ = ("_gone", "_own", "holder")
 
     def __init__(
         self,
-        ask: Callable[[], dict[str, object]],
+        holder: Holder,
         own: Mapping[str, object] = _NOTHING,
         gone: frozenset[str] = frozenset(),
     ) -> None:
-        self._ask = ask
+        self.holder = holder
         self._own = own
         self._gone = gone
 
     def plus(self, added: Mapping[str, object]) -> _Layer:
-        return _Layer(self._ask, {**self._own, **added}, self._gone.difference(added))
+        return _Layer(self.holder, {**self._own, **added}, self._gone.difference(added))
 
     def minus(self, names: tuple[str, ...]) -> _Layer:
-        return _Layer(self._ask, _without(self._own, names), self._gone.union(names))
+        return _Layer(self.holder, _without(self._own, names), self._gone.union(names))
 
     def __getitem__(self, name: str) -> object:
         return self._all()[name]
@@ -163,7 +172,7 @@ class _Layer(Mapping[str, object]):
         return self._all().items()
 
     def _all(self) -> dict[str, object]:
-        return _merge(_without(self._ask(), self._gone), self._own)
+        return _merge(_without(self.holder.ask(), self._gone), self._own)
 
 
 # Guards the exchange of what a holder holds, since threads share it. Made anew in a child, where a
@@ -199,6 +208,13 @@ def _set(value: Mapping[str, object]) -> Iterator[None]:
         # fixtures and the collector do. What is bound there is none of ours to restore.
         with suppress(ValueError):
             _bound.reset(token)
+
+
+def _ground(here: Mapping[str, object]) -> Mapping[str, object]:
+    """Give what is bound beneath all holders, if *here* is one or belongs to one."""
+    if isinstance(here, _Layer):
+        here = here.holder
+    return _ground(here.outside) if isinstance(here, Holder) else here
 
 
 def _plus(before: Mapping[str, object], added: Mapping[str, object]) -> Mapping[str, object]:

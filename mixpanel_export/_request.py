@@ -13,6 +13,7 @@ from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._notice import Notices
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 _notices: Final = Notices(SYSTEM_CLOCK)
 
@@ -48,7 +49,7 @@ class Reception(Generic[R]):
     ) -> None:
         _check(proxies, identify, device_cookie, parameters)
         self._proxies = proxies
-        self._identify = identify
+        self._identify = identify or _nobody
         self._device_cookie = device_cookie
         self._parameters = frozenset(parameters)
         # Loads the tables, which takes longer than a request may wait for.
@@ -68,8 +69,12 @@ class Reception(Generic[R]):
         def ask() -> Mapping[str, object]:
             nonlocal facts
             if facts is None:
-                facts = self._describe(read())
-            return self._with_user(request, facts)
+                facts = _try("reading a request", lambda: self._describe(read())) or {}
+            user = _try("identify", lambda: _plain(self._identify(request)))
+            if user is None or user == "":
+                return facts
+            # With both of them Mixpanel learns whose the device is.
+            return {**facts, "$user_id" if "$device_id" in facts else "distinct_id": user}
 
         return Holder(ask)
 
@@ -79,21 +84,27 @@ class Reception(Generic[R]):
             facts |= _web.device(request.headers.get("cookie", ""), self._device_cookie)
         return facts
 
-    def _with_user(self, request: R, facts: Mapping[str, object]) -> Mapping[str, object]:
-        if self._identify is None:
-            return facts
-        try:
-            user = self._identify(request)
-        except Exception as error:  # noqa: BLE001 -- the application's code, inside its log call
-            _notices.warn(
-                "identify",
-                f"identify failed with {type(error).__name__}: events go without a user",
-            )
-            return facts
-        if user is None or user == "":
-            return facts
-        # With both of them Mixpanel learns whose the device is.
-        return {**facts, "$user_id" if "$device_id" in facts else "distinct_id": user}
+
+def _nobody(_: object) -> None:
+    return None
+
+
+def _try(what: str, ask: Callable[[], T]) -> T | None:
+    """Call *ask*; an error costs what it would have said, and not the event or the application."""
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 -- the server's and the application's code
+        _notices.warn(
+            what, f"{what} failed with {type(error).__name__}: events go without what it says"
+        )
+        return None
+
+
+def _plain(user: object) -> object:
+    """Refuse what is yet to be awaited: its text would be the id of a user of its own each time."""
+    if hasattr(user, "__await__"):
+        raise TypeError("not async")
+    return user
 
 
 def check_identify(identify: object) -> None:

@@ -70,7 +70,8 @@ def _pack(headers: dict[str, Any] | None = None, **_: object) -> None:
 def _begin(task: Any, **_: object) -> None:  # noqa: ANN401 -- Celery has no types
     carried = task.request.get(HEADER)
     found = carried if isinstance(carried, Mapping) else {}
-    opened = Holder(lambda: found).open()
+    # A task that runs at once, without a worker, is a part of what runs it.
+    opened = Holder(lambda: found, within=current()).open()
     opened.__enter__()
     setattr(task.request, _OPEN, opened)
 

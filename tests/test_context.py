@@ -431,19 +431,42 @@ def test_an_identity_replaces_the_one_below(
     assert seen == expected
 
 
-def test_a_holder_inside_another_starts_with_what_is_there() -> None:
+def test_a_holder_can_start_with_another_ones() -> None:
     """
     A task that runs inside a request sees the request's; what it binds stays with it.
     """
     with Holder(lambda: {"distinct_id": "u-1", "ip": "203.0.113.9"}).open():
         bind(plan="pro")
-        with Holder(lambda: {"$user_id": "u-2"}).open():
+        with Holder(lambda: {"$user_id": "u-2"}, within=current()).open():
             bind(job="mail")
             inner = dict(current().items())
         outer = dict(current().items())
 
     assert inner == {"$user_id": "u-2", "ip": "203.0.113.9", "plan": "pro", "job": "mail"}
     assert outer == {"distinct_id": "u-1", "ip": "203.0.113.9", "plan": "pro"}
+
+
+def test_a_holder_made_inside_another_one_has_nothing_of_it() -> None:
+    """
+    A server may begin a request in the context of the one before; only what was bound around both
+    is there.
+    """
+    bind(server="a")
+    seen: list[dict[str, object]] = []
+
+    def begin() -> None:
+        with Holder(lambda: {"ip": "198.51.100.7"}).open():
+            seen.append(dict(current().items()))
+
+    with Holder(lambda: {"distinct_id": "u-1"}).open():
+        bind(plan="pro")
+        copy_context().run(begin)
+        with bound(item=1):
+            copy_context().run(begin)
+        with Holder(dict, within=current()).open():
+            copy_context().run(begin)
+
+    assert seen == [{"server": "a", "ip": "198.51.100.7"}] * 3
 
 
 def test_a_source_that_reads_what_is_bound_does_not_ask_itself() -> None:

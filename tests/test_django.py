@@ -408,7 +408,7 @@ def test_a_database_that_fails_costs_the_user_only(
     assert site.get(view).content == b"tea"
 
     assert site.shop.facts()["Tea Seen"] == {**FACTS, "distinct_id": ""}
-    assert "identify failed with RuntimeError: events go without a user" in caplog.messages
+    assert "identify failed with RuntimeError: events go without what it says" in caplog.messages
 
 
 def test_queries_that_are_events_themselves_come_to_an_end(site: Site) -> None:

@@ -151,4 +151,45 @@ def test_an_identify_that_fails_costs_the_user_only(caplog: pytest.LogCaptureFix
 
     assert first == second == FACTS
     [line] = caplog.messages
-    assert line == "identify failed with KeyError: events go without a user"
+    assert line == "identify failed with KeyError: events go without what it says"
+
+
+def test_a_request_that_cannot_be_read_costs_its_facts_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    A server may break the rules; the event has its user all the same.
+    """
+
+    def read() -> Request:
+        raise LookupError("SERVER_NAME")
+
+    _notices._kinds.clear()
+    with (
+        Reception[None](identify=lambda _: "u-1").holder(None, read).open(),
+        caplog.at_level(logging.WARNING, "mixpanel_export"),
+    ):
+        found = dict(current().items())
+
+    assert found == {"distinct_id": "u-1"}
+    assert caplog.messages == [
+        "reading a request failed with LookupError: events go without what it says"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_an_answer_that_is_to_be_awaited_is_none() -> None:
+    """
+    What hides that it is async is found out when it answers; no user is made up of it.
+    """
+
+    class Lookup:
+        """Callable, and async."""
+
+        async def __call__(self, _: object) -> str:
+            return "u-1"
+
+    with Reception(identify=Lookup()).holder(None, request).open():
+        found = dict(current().items())
+
+    assert found == FACTS
