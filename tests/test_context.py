@@ -30,6 +30,17 @@ def _nothing_bound() -> Iterator[None]:
     clear()
 
 
+@pytest.fixture
+def _hectic() -> Iterator[None]:
+    """
+    Let threads interrupt each other much more often than they do.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 def test_nothing_is_bound_at_first() -> None:
     """
     A program that never binds carries nothing.
@@ -504,9 +515,10 @@ def test_a_source_that_fails_can_be_asked_again() -> None:
         assert dict(current().items()) == {"distinct_id": "u-1"}
 
 
+@pytest.mark.usefixtures("_hectic")
 def test_threads_of_a_request_lose_nothing() -> None:
     """
-    What many threads bind at once is all there.
+    What many threads bind at once is all there, although they interrupt each other all the time.
     """
     start = Barrier(8)
 

@@ -321,10 +321,13 @@ def test_celery_app_knows_whose_its_events_are(emulator: EmulatorProcess, redis:
     Through a real broker, in a child of the prefork pool, after a retry and in a task of a task;
     what the child has queued is delivered when the worker stops.
     """
-    env = at(emulator, BROKER=redis)
+    # Without that the child would end, with os._exit, a second after it was told to.
+    wait = {"path": "/import", "times": 2, "status": 503, "headers": {"retry-after": "3"}}
+    emulator.faults([wait])
+    env = at(emulator, BROKER=redis, MIXPANEL_JITTER="0")
     work = ("-A", "celery_app:jobs", "worker", "--concurrency", "1", "--loglevel", "INFO")
     worker = Server("-m", "celery", *work, env=env, ready="ready")
-    with worker, gunicorn("celery_app:web", env) as server:
+    with gunicorn("celery_app:web", env) as server, worker:  # The worker is stopped first.
         answer = server.post("/orders", {"tea": "oolong"}, basic("mary", ""))
         url = f"{server.url}/orders?utm_source=mail"
         worker.wait_for(r"celery_app\.serve\S* succeeded")
