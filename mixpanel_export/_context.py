@@ -42,7 +42,7 @@ def bind(properties: Mapping[str, object] | None = None, /, **more: object) -> N
             events are; everything else becomes a property.
     """
     added = {**(properties or {}), **more}
-    _replace(lambda before: _plus(before, added))
+    _replace(lambda before: plus(before, added))
 
 
 def unbind(*names: str) -> None:
@@ -63,9 +63,7 @@ def bound(properties: Mapping[str, object] | None = None, /, **more: object) -> 
     Takes what `bind` takes. Of those who share a request only the one in the block is concerned, so
     parallel tasks of one request do not mix what they bind like this.
     """
-    here = _bound.get()
-    before = here.now if isinstance(here, Holder) else here
-    with _set(_plus(before, {**(properties or {}), **more})):
+    with _set(plus(_bound.get(), {**(properties or {}), **more})):
         yield
 
 
@@ -217,7 +215,10 @@ def _ground(here: Mapping[str, object]) -> Mapping[str, object]:
     return _ground(here.outside) if isinstance(here, Holder) else here
 
 
-def _plus(before: Mapping[str, object], added: Mapping[str, object]) -> Mapping[str, object]:
+def plus(before: Mapping[str, object], added: Mapping[str, object]) -> Mapping[str, object]:
+    """Give what is bound and *added* on top, without asking a holder that is among it."""
+    if isinstance(before, Holder):
+        before = before.now
     return before.plus(added) if isinstance(before, _Layer) else {**before, **added}
 
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from mixpanel_export import bind, bound, clear, unbind
-from mixpanel_export._context import Holder, current
+from mixpanel_export._context import Holder, current, plus
 
 
 @pytest.fixture(autouse=True)
@@ -326,6 +326,26 @@ def test_the_source_is_asked_when_somebody_reads() -> None:
     assert first == {"distinct_id": "u-1", "plan": "pro", "item": 1}
     assert second == {"distinct_id": "u-2", "plan": "pro"}
     assert next(answers) == "u-3"
+
+
+def test_something_can_be_put_on_top_without_asking() -> None:
+    """
+    A door knows more of a record than its fields and does not yet know whether it is an event.
+    """
+    asked: list[str] = []
+
+    def source() -> dict[str, object]:
+        asked.append("who")
+        return {"distinct_id": "u-1", "plan": "pro"}
+
+    with Holder(source).open():
+        more = plus(current(), {"plan": "free", "line": 7})
+        before = list(asked)
+        found = dict(more.items())
+
+    assert before == []
+    assert found == {"distinct_id": "u-1", "plan": "free", "line": 7}
+    assert plus({"plan": "pro"}, {"line": 7}) == {"plan": "pro", "line": 7}
 
 
 def test_what_copies_of_the_context_bind_reaches_the_whole_request() -> None:

@@ -272,6 +272,7 @@ def test_without_an_event_nothing_is_touched(site: Site) -> None:
     def view(_: HttpRequest) -> HttpResponse:
         bind(plan="pro")
         site.shop.log.info("tea is %s", "hot")
+        site.shop.log.info("no milk", exc_info=LookupError("milk"))
         return HttpResponse()
 
     with site.queries() as queries:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from mixpanel_export import SettingsError
+from mixpanel_export import MixpanelProcessor, SettingsError
 from mixpanel_export._context import current
 from mixpanel_export._request import Reception, _notices
 from mixpanel_export._web import Request
+from tests.web import Shop
 
 
 def request(cookie: str = "") -> Request:
@@ -193,3 +194,35 @@ def test_an_answer_that_is_to_be_awaited_is_none() -> None:
         found = dict(current().items())
 
     assert found == FACTS
+
+
+@pytest.mark.structlog
+def test_what_is_said_to_structlog_and_is_no_event_asks_for_no_user() -> None:
+    """
+    Neither a plain line nor one with an exception; an event asks, whoever else names somebody.
+    """
+    import structlog
+
+    shop = Shop()
+    asked: list[str] = []
+
+    def identify(_: object) -> str:
+        asked.append("who")
+        return "u-1"
+
+    log = structlog.wrap_logger(
+        structlog.testing.CapturingLogger(),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            MixpanelProcessor(pipeline=shop.handler.pipeline),
+        ],
+    )
+    with Reception[None](identify=identify).holder(None, request).open():
+        log.info("the tea is hot", cups=2)
+        log.error("no milk", exc_info=LookupError("milk"))
+        before = list(asked)
+        log.info("Tea Ordered", distinct_id="u-2")
+
+    assert before == []
+    assert shop.facts()["Tea Ordered"] == {**FACTS, "distinct_id": "u-2"}
+    shop.close()
