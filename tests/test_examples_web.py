@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -63,10 +64,13 @@ class Server:
         }
         self._said: list[str] = []
         self._heard = threading.Condition()
+        # gunicorn keeps a socket at home, and two of them would meet there.
+        self._home = tempfile.TemporaryDirectory()
+        own = {"HOME": self._home.name, "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=EXAMPLES,
-            env={**clean, "PYTHONDONTWRITEBYTECODE": "1", **env},
+            env={**clean, **own, **env},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -123,6 +127,7 @@ class Server:
             self._reader.join()
             assert self._process.stderr
             self._process.stderr.close()
+            self._home.cleanup()
 
     def _read(self) -> None:
         assert self._process.stderr
