@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from mixpanel_export._context import current
+from mixpanel_export._context import current, plus
 from mixpanel_export._door import Door
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._message import (
@@ -136,7 +136,7 @@ class MixpanelHandler(logging.Handler):
                 name = headline(name)
             bound = current()
             if record.exc_info or self._include:
-                bound = {**bound, **self._beside(record)}
+                bound = plus(bound, self._beside(record))
             said = (name, record.created, fields, record.name, bound, None)
             self._offer(new_record(said), self._seal)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises

@@ -9,7 +9,7 @@ from logging import Logger, LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export._clock import SYSTEM_CLOCK
-from mixpanel_export._context import current
+from mixpanel_export._context import current, plus
 from mixpanel_export._door import Door
 from mixpanel_export._message import about, is_from_here, name_of, read
 from mixpanel_export._notice import Notices
@@ -136,7 +136,7 @@ class MixpanelProcessor:
         if bound:
             fields = _attributed(fields, bound)
         if failure := event_dict.get("exc_info"):
-            bound = {**bound, **about(failure, self._include)}
+            bound = plus(bound, about(failure, self._include))
         return Record(name, moment, fields, origin, bound)
 
     def _complain(self, event_dict: object, error: Exception) -> None:
@@ -166,10 +166,14 @@ def _attributed(fields: dict[Any, Any], bound: Mapping[str, object]) -> dict[Any
 
     `merge_contextvars` has put these among the record's own fields, which go before both.
     """
-    here = {name: bound[name] for name in IDENTITY if bound.get(name) is not None}
     there = [name for name in IDENTITY if name in fields]
     contextvars = sys.modules.get("structlog.contextvars")
-    if not here or not there or contextvars is None:
+    if not there or contextvars is None:
+        return fields
+    # Not before it matters: a web request may have to look for its user.
+    known = dict(bound.items())
+    here = {name: known[name] for name in IDENTITY if known.get(name) is not None}
+    if not here:
         return fields
     merged = contextvars.get_contextvars()
     if any(fields[name] is not None and merged.get(name) is not fields[name] for name in there):

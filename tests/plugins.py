@@ -27,11 +27,21 @@ VARIABLE = "MIXPANEL_EXPORT_TEST_EXTRAS"
 # Each extra, and the modules that its distributions bring; tests/test_packaging.py compares them
 # with the wheel's.
 EXTRAS = {
+    "celery": ("celery",),
     "cli": ("click", "rich"),
+    "django": ("django",),
     "emulator": ("click", "starlette", "uvicorn"),
     "otel": ("opentelemetry.sdk",),
     "structlog": ("structlog",),
+    "ua": ("ua_parser",),
 }
+
+# What tests need and users do not: groups of dependencies in pyproject.toml and their modules. They
+# come with all extras, and have markers too.
+GROUPS = {
+    "web": ("flask", "gunicorn", "redis"),
+}
+_ALL = EXTRAS | GROUPS
 
 _TESTS = Path(__file__).parent
 _present = pytest.StashKey[frozenset[str]]()
@@ -62,7 +72,7 @@ def is_there(module: str) -> bool:
 
 def look_around(promised: str | None) -> frozenset[str]:
     """
-    Return the extras that are installed.
+    Return the extras, and groups, that are installed.
 
     Args:
         promised: ``none`` or ``all`` of them must be; if None, there may be any.
@@ -70,7 +80,7 @@ def look_around(promised: str | None) -> frozenset[str]:
     Raises:
         pytest.UsageError: If the promise is not kept, or is not one of these.
     """
-    modules = sorted({module for modules in EXTRAS.values() for module in modules})
+    modules = sorted({module for modules in _ALL.values() for module in modules})
     found = {module for module in modules if is_there(module)}
     must_be = {"none": set(), "all": set(modules), None: found}.get(promised)
     if must_be is None:
@@ -79,15 +89,15 @@ def look_around(promised: str | None) -> frozenset[str]:
         wrong = "installed" if promised == "none" else "missing"
         names = ", ".join(sorted(found ^ must_be))
         raise pytest.UsageError(f"{VARIABLE} is {promised!r}, but {wrong}: {names}")
-    return frozenset(extra for extra, modules in EXTRAS.items() if found.issuperset(modules))
+    return frozenset(extra for extra, modules in _ALL.items() if found.issuperset(modules))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """
     Register a marker for each extra, and look which are there.
     """
-    for extra in EXTRAS:
-        config.addinivalue_line("markers", f"{extra}: needs the extra {extra!r}")
+    for extra in _ALL:
+        config.addinivalue_line("markers", f"{extra}: needs the extra or group {extra!r}")
     config.stash[_present] = look_around(os.environ.get(VARIABLE))
 
 
@@ -96,7 +106,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     Say at the top of the run what is tested and what is not.
     """
     present = config.stash[_present]
-    absent = EXTRAS.keys() - present
+    absent = _ALL.keys() - present
     without = f"; files that need {', '.join(sorted(absent))} are left out" if absent else ""
     return f"extras: {', '.join(sorted(present)) or 'none'}{without}"
 
@@ -120,8 +130,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         extra = needed(item.path) if item.path.is_relative_to(_TESTS) else None
         if extra:
             item.add_marker(extra)
-        for name in sorted(EXTRAS.keys() - present):
+        for name in sorted(_ALL.keys() - present):
             if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.skip(reason=f"needs the extra {name!r}"))
+                item.add_marker(pytest.mark.skip(reason=f"needs {name!r}"))
         if present and item.get_closest_marker("bare"):
             item.add_marker(pytest.mark.skip(reason="needs an environment without extras"))

@@ -329,7 +329,11 @@ def test_each_example_has_its_tests() -> None:
     """
     An example that nobody runs would be wrong some day.
     """
-    tested = {name for name in globals() if name.startswith("test_")}
+    tested = [
+        test
+        for path in Path(__file__).parent.glob("test_examples*.py")
+        for test in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
 
     names = [path.stem for path in EXAMPLES.glob("*.py")]
 
@@ -432,6 +436,32 @@ def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> Non
     assert events["Coupon Used"]["distinct_id"] == "u-1"
     assert events["Order Placed"]["plan"] == "pro"
     assert events["Order Placed"]["ip"] == "203.0.113.7"
+
+
+@pytest.mark.celery
+@pytest.mark.django
+@pytest.mark.emulator
+@pytest.mark.web
+def test_what_the_readme_shows_for_web_frameworks_works() -> None:
+    """
+    Each block makes what it says, with arguments that exist, and Django takes the settings.
+    """
+    shown = blocks("py")
+    django = """
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+    MIDDLEWARE=MIDDLEWARE,
+    MIXPANEL_EXPORT=MIXPANEL_EXPORT,
+)
+from django.core.wsgi import get_wsgi_application
+get_wsgi_application()
+"""
+
+    ran = run("-c", "\n".join([*shown, django]))
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(shown) == 4
 
 
 @pytest.mark.emulator

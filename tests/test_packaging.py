@@ -60,9 +60,9 @@ def requirements(installed: Distribution) -> dict[str, set[str]]:
 
 def distributions_of(modules: Iterable[str]) -> set[str]:
     """
-    Return the distributions that bring *modules*: their names have hyphens for dots.
+    Return the distributions that bring *modules*: their names have hyphens for dots and underscores.
     """
-    return {module.replace(".", "-") for module in modules}
+    return {module.replace(".", "-").replace("_", "-") for module in modules}
 
 
 def run_python(

@@ -5,6 +5,7 @@ The public face: names that others rely on.
 from __future__ import annotations
 
 import importlib
+import sys
 
 import pytest
 
@@ -12,7 +13,16 @@ import mixpanel_export
 
 
 @pytest.mark.parametrize(
-    "name", ["mixpanel_export", "mixpanel_export.delivery", "mixpanel_export.testing"]
+    "name",
+    [
+        "mixpanel_export",
+        "mixpanel_export.asgi",
+        "mixpanel_export.delivery",
+        "mixpanel_export.testing",
+        "mixpanel_export.wsgi",
+        pytest.param("mixpanel_export.celery", marks=pytest.mark.celery),
+        pytest.param("mixpanel_export.django", marks=pytest.mark.django),
+    ],
 )
 def test_all_is_sorted_and_complete(name: str) -> None:
     """
@@ -30,6 +40,63 @@ def test_the_doors_for_opentelemetry_are_these() -> None:
     As above; importing them needs the extra.
     """
     test_all_is_sorted_and_complete("mixpanel_export.otel")
+
+
+class Without:
+    """An importer to whom one package is unknown, as to an environment without it."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == self._package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("celery", "celery"), ("django", "asgiref"), ("django", "django")],
+)
+def test_a_door_whose_friend_is_missing_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, missing: str
+) -> None:
+    """
+    By the name of the extra, and without the traceback of somebody else's import.
+    """
+    monkeypatch.delitem(sys.modules, f"mixpanel_export.{name}", raising=False)
+    for module in [module for module in sys.modules if module.partition(".")[0] == missing]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "meta_path", [Without(missing), *sys.meta_path])
+
+    with pytest.raises(ModuleNotFoundError, match=rf"mixpanel-export\[{name}\]") as caught:
+        importlib.import_module(f"mixpanel_export.{name}")
+
+    assert caught.value.name in {missing, "asgiref"}  # Without Django both are missing.
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        pytest.param("celery", "celery.signals", marks=pytest.mark.celery),
+        pytest.param("django", "django.http", marks=pytest.mark.django),
+    ],
+)
+def test_a_friend_that_is_broken_is_not_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch, name: str, broken: str
+) -> None:
+    """
+    Installing it again would not help; the error is the one that Python gives.
+    """
+    friend, _, part = broken.partition(".")
+    monkeypatch.delattr(importlib.import_module(friend), part, raising=False)
+    monkeypatch.delitem(sys.modules, f"mixpanel_export.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, broken, None)
+
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module(f"mixpanel_export.{name}")
+
+    assert "mixpanel-export[" not in str(caught.value)
 
 
 def test_the_errors_are_one_family() -> None:
