@@ -6,7 +6,7 @@ from collections import deque
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING
 
-from mixpanel_export._batch import fitting
+from mixpanel_export._batch import LINE_COST, fitting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ class MemoryQueue:
         self._held_bytes = 0
         # Bytes that may still come until the bound is reached.
         self._room = max_bytes
-        # A `put` that would find so many lines waiting, or leave less room than this, looks closer.
-        # At first any does: an idle worker wants to hear of the first line.
+        # A `put` that would find so many lines waiting, or leave no more room than this, looks
+        # closer. At first any does: an idle worker wants to hear of the first line.
         self._alarm = 0
         self._alarm_room = 0
 
@@ -85,7 +85,7 @@ class MemoryQueue:
         size = len(line)
         self._room = room = self._room - size
         lines = self._lines
-        if room < self._alarm_room or len(lines) >= self._alarm:
+        if room <= self._alarm_room or len(lines) >= self._alarm:
             return self._put_with_care(line, size)
         lines.append(line)
         return True
@@ -178,12 +178,12 @@ class MemoryQueue:
         return lines
 
     def take_aside(self, most: int, max_bytes: int) -> list[Aside]:
-        """Take the oldest lines of other lanes, as many as may share a batch."""
+        """Take the oldest lines of other lanes, as many as may share a batch of *max_bytes*."""
         taken: list[Aside] = []
         size = 0
         while self._aside and len(taken) < most:
             first = self._aside[0]
-            size += len(first.line)
+            size += len(first.line) + LINE_COST
             if taken and (
                 (first.lane, first.repeatable) != (taken[0].lane, taken[0].repeatable)
                 or size > max_bytes

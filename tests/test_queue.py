@@ -12,7 +12,7 @@ from types import FrameType
 
 import pytest
 
-from mixpanel_export._batch import Lane
+from mixpanel_export._batch import Batch, Lane
 from mixpanel_export._queue import MemoryQueue
 from mixpanel_export._update import Aside
 
@@ -114,6 +114,32 @@ def test_a_batch_of_bytes_rings(bell: Bell) -> None:
 
     assert (before, bell.rings) == (0, 1)
     assert queue.full_batch
+
+
+def test_exactly_a_batch_of_bytes_rings(bell: Bell) -> None:
+    """
+    The byte that completes a batch rings, whatever is held beside it, and however that changed.
+    """
+    queue = make(bell, max_bytes=1_000, batch_bytes=100)
+    rings = []
+
+    for settle in (
+        lambda: None,
+        lambda: queue.resize(100, 30),
+        lambda: queue.release(2, 30),
+        lambda: queue.release(2, 50),
+    ):
+        settle()
+        queue.arm(batch=True)
+        before = bell.rings
+        queue.put(b"x" * 50)
+        rings.append(bell.rings - before)
+        queue.put(b"x" * 50)
+        rings.append(bell.rings - before)
+        queue.take()
+        queue.take()
+
+    assert rings == [0, 1] * 4
 
 
 def test_an_armed_queue_rings_for_the_next_line(bell: Bell) -> None:
@@ -328,3 +354,60 @@ def test_batches_of_other_lanes_are_bounded(bell: Bell) -> None:
     ]
 
     assert sizes == [2, 2, 1]
+
+
+def test_what_is_taken_waits_no_more(bell: Bell) -> None:
+    """
+    Bytes are held from the first moment to the last, and wait until they are taken.
+    """
+    queue = make(bell, batch_events=2)
+    seen = []
+
+    def look() -> None:
+        seen.append((queue.waiting_bytes, queue.held_bytes))
+
+    for _ in range(4):
+        queue.put(LINE)
+        queue.put_aside(aside(100))
+    look()
+    queue.take()
+    queue.take_aside(2, 1_000)
+    look()
+    queue.take()
+    queue.take_aside(2, 1_000)
+    look()
+    queue.resize(200, 20)
+    look()
+    queue.release(4, 40)
+    look()
+
+    assert seen == [(440, 440), (220, 440), (0, 440), (0, 260), (0, 220)]
+
+
+def test_other_lanes_may_fill_the_queue_to_the_last_byte(bell: Bell) -> None:
+    """
+    Neither bound is reached too early.
+    """
+    queue = make(bell, max_bytes=25)
+
+    accepted = [queue.put_aside(aside(size)) for size in (20, 5, 0, 1)]
+
+    assert accepted == [True, True, True, False]
+    assert queue.held_bytes == 25
+
+
+@pytest.mark.parametrize(("max_bytes", "count"), [(85, 2), (125, 2), (126, 3), (127, 3)])
+def test_a_batch_of_another_lane_keeps_within_its_bytes(
+    bell: Bell, max_bytes: int, count: int
+) -> None:
+    """
+    Brackets and separators count: three lines of 40 bytes take 126 in a body.
+    """
+    queue = make(bell)
+    for _ in range(4):
+        queue.put_aside(aside(40))
+
+    taken = queue.take_aside(10, max_bytes)
+
+    assert len(taken) == count
+    assert Batch.of([each.line for each in taken]).raw_size <= max_bytes
