@@ -4,13 +4,25 @@ Attempts, waits and splitting.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from urllib.parse import urlsplit
+
 import pytest
 
-from mixpanel_export._batch import Batch
+from mixpanel_export._batch import Batch, Lane
 from mixpanel_export._clock import Deadline
 from mixpanel_export._exceptions import TransportError
-from mixpanel_export._outcome import Delivered, Misconfigured, Refused, Rejection, Retryable
-from mixpanel_export._sender import MAX_BISECTIONS, Sender, Shipment
+from mixpanel_export._limits import MAX_TRACK_AGE_MS
+from mixpanel_export._outcome import (
+    Delivered,
+    Misconfigured,
+    Refused,
+    Rejection,
+    Retryable,
+    TooLarge,
+)
+from mixpanel_export._sender import MAX_BISECTIONS, Attempt, Sender, Shipment
 from mixpanel_export._settings import Settings
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport, lines_of
@@ -60,7 +72,7 @@ def test_a_valid_batch_is_delivered(clock: FakeClock) -> None:
 
     assert attempt.outcome == Delivered(imported=3)
     assert (attempt.delivered, attempt.rejections, attempt.again) == (3, (), ())
-    assert len(transport.requests) == 1
+    assert attempt.requests == len(transport.requests) == 1
 
 
 def test_rejected_records_are_final(clock: FakeClock) -> None:
@@ -95,7 +107,7 @@ def test_the_same_bytes_go_again_later(clock: FakeClock, status: int) -> None:
     (again,) = attempt.again
     assert isinstance(attempt.outcome, Retryable)
     assert again.batch is batch
-    assert (again.failures, again.due) == (1, 2.0)
+    assert (again.failures, again.due, attempt.pause) == (1, 2.0, 2.0)
 
 
 def test_the_wait_doubles_up_to_a_minute(clock: FakeClock) -> None:
@@ -142,6 +154,21 @@ def test_what_the_server_asks_for_is_a_floor(clock: FakeClock) -> None:
     assert [each.again[0].due for each in (long, short)] == [90.0, 2.0]
 
 
+def test_the_server_may_name_a_moment(clock: FakeClock) -> None:
+    """
+    ``Retry-After`` as a date is seen from the wall clock of the attempt.
+    """
+    moment = datetime.fromtimestamp(clock.wall(), timezone.utc) + timedelta(seconds=90)
+    answer = Response(503, headers={"retry-after": format_datetime(moment, usegmt=True)})
+    clock.advance(10.0)
+
+    attempt = sender_with(ScriptedTransport(answer), clock).attempt(
+        Shipment(batch_of(1)), no_limit(clock)
+    )
+
+    assert attempt.pause == 80.0
+
+
 def test_a_closed_idle_connection_is_tried_again_at_once(clock: FakeClock) -> None:
     """
     A reset on a connection that had served before says nothing about the server.
@@ -151,7 +178,7 @@ def test_a_closed_idle_connection_is_tried_again_at_once(clock: FakeClock) -> No
     attempt = sender_with(transport, clock).attempt(Shipment(batch_of(1)), no_limit(clock))
 
     assert attempt.delivered == 1
-    assert len(transport.requests) == 2
+    assert attempt.requests == len(transport.requests) == 2
     assert clock.monotonic() == 0.0
 
 
@@ -165,6 +192,7 @@ def test_a_second_reset_waits(clock: FakeClock) -> None:
     attempt = sender_with(transport, clock).attempt(Shipment(batch_of(1)), no_limit(clock))
 
     assert attempt.outcome == Retryable("reset")
+    assert attempt.requests == 2
     assert attempt.again[0].due == 2.0
 
 
@@ -204,20 +232,34 @@ def test_a_wrong_token_is_probed_slowly(clock: FakeClock) -> None:
     assert attempt.again[0].due == 60.0
 
 
+def test_probes_of_wrong_credentials_do_not_come_together(clock: FakeClock) -> None:
+    """
+    The longest wait gets its jitter like every other.
+    """
+    settings = Settings(token="t", backoff_max=60.0, jitter=5.0)
+
+    attempt = sender_with(ScriptedTransport(401), clock, settings).attempt(
+        Shipment(batch_of(1)), no_limit(clock)
+    )
+
+    assert attempt.pause == attempt.again[0].due == 63.0
+
+
 def test_too_large_a_request_is_halved(clock: FakeClock) -> None:
     """
     After 413 both halves are due at once; a line alone is given up as rejected.
     """
     sender = sender_with(ScriptedTransport(413, 413), clock)
 
-    many = sender.attempt(Shipment(batch_of(5), ordinal=7), no_limit(clock))
+    many = sender.attempt(Shipment(batch_of(5), ordinal=7, failures=3), no_limit(clock))
     one = sender.attempt(Shipment(batch_of(1)), no_limit(clock))
 
     assert [each.batch.lines() for each in many.again] == [
         batch_of(5).lines()[:2],
         batch_of(5).lines()[2:],
     ]
-    assert all(each.due == 0.0 and each.ordinal == 7 for each in many.again)
+    assert [(each.due, each.ordinal, each.failures) for each in many.again] == [(0.0, 7, 0)] * 2
+    assert many.outcome == one.outcome == TooLarge()
     assert one.rejections == (Rejection(b'{"n":0}', "", "the request is too large"),)
 
 
@@ -260,17 +302,145 @@ def test_one_bad_line_costs_one_line(clock: FakeClock) -> None:
 
 def test_the_search_is_bounded(clock: FakeClock) -> None:
     """
-    A batch of nothing but bad lines takes at most 64 requests more; every line is accounted for.
+    A batch of nothing but bad lines takes 64 requests more, no less; every line is accounted for.
     """
     transport = Spoiled(*range(2_000))
     sender = Sender(SETTINGS, transport, clock=clock, random=lambda: 0.5)
 
     attempts, left = sender.send(batch_of(2_000), no_limit(clock))
 
-    assert len(transport.requests) <= MAX_BISECTIONS + 1
+    assert len(transport.requests) == MAX_BISECTIONS + 1
     assert sum(len(attempt.rejections) for attempt in attempts) == 2_000
     assert isinstance(attempts[0].outcome, Refused)
     assert left == []
+
+
+def test_a_search_survives_a_request_that_is_too_large(clock: FakeClock) -> None:
+    """
+    A 413 in the middle of a search neither ends nor renews what the search may take.
+    """
+    sender = sender_with(ScriptedTransport(REFUSAL, 413), clock)
+    refused = sender.attempt(Shipment(batch_of(8)), no_limit(clock))
+
+    split = sender.attempt(refused.again[0], no_limit(clock))
+
+    searches = [each.search for each in (*refused.again, *split.again)]
+    assert searches[0] is not None
+    assert all(search is searches[0] for search in searches)
+    assert searches[0].left == MAX_BISECTIONS - 4
+
+
+def update_of(count: int) -> Batch:
+    """
+    Seal so many lines that must not be applied twice.
+    """
+    lines = [b'{"$add":{"n":%d}}' % number for number in range(count)]
+    return Batch.of(lines, lane=Lane.ENGAGE, repeatable=False)
+
+
+def test_increments_of_unknown_fate_are_abandoned(clock: FakeClock) -> None:
+    """
+    They may have been applied, so they are not sent again; the wait is as long as for others.
+    """
+    transport = ScriptedTransport(500)
+
+    attempt = sender_with(transport, clock).attempt(Shipment(update_of(3)), no_limit(clock))
+
+    assert attempt == Attempt(Retryable("status 500", status=500), abandoned=3, pause=2.0)
+
+
+def test_increments_that_were_not_applied_go_again(clock: FakeClock) -> None:
+    """
+    Where it is certain that the server did nothing, they are like all else.
+    """
+    transport = ScriptedTransport(TransportError("refused", sent=False))
+
+    attempt = sender_with(transport, clock).attempt(Shipment(update_of(3)), no_limit(clock))
+
+    assert attempt.abandoned == 0
+    assert [each.batch.count for each in attempt.again] == [3]
+
+
+def test_increments_do_not_go_again_at_once(clock: FakeClock) -> None:
+    """
+    A connection that was closed may have carried them.
+    """
+    transport = ScriptedTransport(TransportError("reset", stale=True))
+
+    attempt = sender_with(transport, clock).attempt(Shipment(update_of(3)), no_limit(clock))
+
+    assert (attempt.abandoned, attempt.requests) == (3, 1)
+
+
+def test_refused_increments_are_searched_only_alone(clock: FakeClock) -> None:
+    """
+    One alone is rejected for certain; of several some may have been applied.
+    """
+    sender = sender_with(ScriptedTransport(*[REFUSAL] * 3), clock)
+
+    one, two, many = (
+        sender.attempt(Shipment(update_of(count)), no_limit(clock)) for count in (1, 2, 5)
+    )
+
+    refused = Refused(400, "malformed")
+    assert one == Attempt(refused, rejections=(Rejection(b'{"$add":{"n":0}}', "", "malformed"),))
+    assert two == Attempt(refused, abandoned=2)
+    assert many == Attempt(refused, abandoned=5)
+
+
+def tracked(*ages_ms: int) -> Batch:
+    """
+    Seal events for /track, each so many milliseconds old.
+    """
+    now_ms = round(FakeClock().wall() * 1000)
+    lines = [b'{"event":"A","properties":{"time":%d}}' % (now_ms - age) for age in ages_ms]
+    return Batch.of(lines, lane=Lane.TRACK)
+
+
+def test_recent_events_are_tracked(clock: FakeClock) -> None:
+    """
+    Up to the last millisecond that /track takes, a batch goes there as it is.
+    """
+    transport = ScriptedTransport()
+
+    attempt = sender_with(transport, clock).attempt(
+        Shipment(tracked(0, MAX_TRACK_AGE_MS)), no_limit(clock)
+    )
+
+    assert attempt.delivered == 2
+    assert [urlsplit(request.url).path for request in transport.requests] == ["/track"]
+
+
+def test_events_too_old_to_be_tracked_are_imported(clock: FakeClock) -> None:
+    """
+    What grew old while it waited changes its lane, without a request, and keeps all else.
+    """
+    transport = ScriptedTransport()
+    batch = tracked(0, MAX_TRACK_AGE_MS + 1, MAX_TRACK_AGE_MS)
+    first, second, third = batch.lines()
+    shipment = Shipment(batch, ordinal=7, failures=2)
+
+    attempt = sender_with(transport, clock).attempt(shipment, no_limit(clock))
+
+    assert (attempt.outcome, attempt.requests, transport.requests) == (None, 0, [])
+    assert [(each.batch.lane, each.batch.lines()) for each in attempt.again] == [
+        (Lane.TRACK, [first, third]),
+        (Lane.IMPORT, [second]),
+    ]
+    assert {(each.ordinal, each.failures) for each in attempt.again} == {(7, 2)}
+
+
+def test_only_tracked_events_grow_too_old(clock: FakeClock) -> None:
+    """
+    /import takes events of any age.
+    """
+    lines = tracked(2 * MAX_TRACK_AGE_MS, 0).lines()
+
+    attempt = sender_with(ScriptedTransport(), clock).attempt(
+        Shipment(Batch.of(lines)), no_limit(clock)
+    )
+
+    assert attempt.delivered == 2
 
 
 def test_send_waits_and_tries_again(clock: FakeClock) -> None:
@@ -285,6 +455,20 @@ def test_send_waits_and_tries_again(clock: FakeClock) -> None:
     assert clock.monotonic() == 6.0
     assert len({request.body for request in transport.requests}) == 1
     assert left == []
+
+
+def test_send_waits_for_moments_too(clock: FakeClock) -> None:
+    """
+    A wait of less than a second is waited out like every other.
+    """
+    settings = Settings(token="t", backoff_initial=0.25, jitter=0.0)
+
+    attempts, _ = sender_with(ScriptedTransport(503, 503), clock, settings).send(
+        batch_of(2), no_limit(clock)
+    )
+
+    assert [each.pause for each in attempts] == [0.25, 0.5, 0.0]
+    assert clock.monotonic() == 0.75
 
 
 def test_send_gives_back_what_was_not_sent_in_time(clock: FakeClock) -> None:
@@ -303,7 +487,7 @@ def test_send_gives_back_what_was_not_sent_in_time(clock: FakeClock) -> None:
 
 def test_an_attempt_is_held_to_its_time(clock: FakeClock) -> None:
     """
-    The transport is told the shorter of `timeout` and what is left.
+    The transport is told the shorter of `timeout` and what is left, the second time too.
     """
     seen: list[float] = []
 
@@ -312,12 +496,13 @@ def test_an_attempt_is_held_to_its_time(clock: FakeClock) -> None:
             seen.append(deadline.left())
             return super().send(request, deadline)
 
-    sender = sender_with(Watching(), clock, Settings(token="t", timeout=15.0))
+    transport = Watching(200, TransportError("reset", stale=True))
+    sender = sender_with(transport, clock, Settings(token="t", timeout=15.0))
 
     sender.attempt(Shipment(batch_of(1)), no_limit(clock))
     sender.attempt(Shipment(batch_of(1)), Deadline(clock, 2.0))
 
-    assert seen == [15.0, 2.0]
+    assert seen == [15.0, 2.0, 2.0]
 
 
 def test_close_closes_the_transport(clock: FakeClock) -> None:
