@@ -76,7 +76,11 @@ class Circuit:
         return 0.0 if self._pace is None else max(1.0, self._pace * 60)
 
     def opens_at(self) -> float:
-        """Say when the next request may be made, in seconds on the monotonic clock."""
+        """
+        Say when the next request may be made, in seconds on the monotonic clock.
+
+        ``-inf`` if nothing ever stood in its way.
+        """
         gate = max(self._resume_at, self._asked_until)
         if self._pace is None:
             return gate
