@@ -288,6 +288,7 @@ def test_a_yes_that_is_not_mixpanels_is_none(status: int, body: bytes) -> None:
 
     assert isinstance(outcome, Retryable)
     assert outcome.applied
+    assert outcome.status == status
     assert str(status) in outcome.reason
 
 
@@ -297,7 +298,10 @@ def test_a_no_that_is_not_mixpanels_is_none(status: int, body: bytes) -> None:
     """
     Something on the way that says no has not looked at the events.
     """
-    assert isinstance(outcome_of(status, body), Retryable)
+    outcome = outcome_of(status, body)
+
+    assert isinstance(outcome, Retryable)
+    assert outcome.status == status
 
 
 @pytest.mark.parametrize(
@@ -473,9 +477,11 @@ def test_redirects_are_about_the_configuration(status: int) -> None:
     """
     A redirect is not followed: it would carry the credentials elsewhere.
     """
-    outcome = outcome_of(status, b"", location="https://example.com")
+    silent = outcome_of(status, b"", location="https://example.com")
+    telling = outcome_of(status, {"error": "moved"}, location="https://example.com")
 
-    assert outcome == Misconfigured(status, "")
+    assert silent == Misconfigured(status, "")
+    assert telling == Misconfigured(status, "moved")
 
 
 @pytest.mark.parametrize(
