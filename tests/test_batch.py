@@ -74,6 +74,7 @@ def test_lines_are_compressed_unless_told_otherwise() -> None:
     batch = Batch.of(some_lines(2_000))
 
     assert batch.gzip
+    assert (batch.lane, batch.repeatable) == (Lane.IMPORT, True)
     assert batch.body.startswith(b"\x1f\x8b")
     assert len(batch.body) < batch.raw_size / 4
 
@@ -133,7 +134,7 @@ def test_one_line_has_no_halves() -> None:
     """
     A batch of one line cannot be split.
     """
-    with pytest.raises(ValueError, match="no halves"):
+    with pytest.raises(ValueError, match=r"^a batch of one line has no halves$"):
         Batch.of([b"{}"]).halves()
 
 
@@ -226,6 +227,17 @@ def test_old_events_are_told_by_their_own_time() -> None:
     assert young.lines() == [recent, timeless]
     assert (aged.lines(), aged.lane) == ([old], Lane.IMPORT)
     assert young.lane is Lane.TRACK
+
+
+def test_the_moment_itself_is_not_before_it() -> None:
+    """
+    An event of that very millisecond is recent, and none is lost between the parts.
+    """
+    lines = [b'{"event":"A","properties":{"time":%d}}' % time for time in (49, 50, 51)]
+
+    young, aged = Batch.of(lines, lane=Lane.TRACK).by_age(50)
+
+    assert (young.lines(), aged.lines()) == (lines[1:], lines[:1])
 
 
 def test_a_batch_of_one_age_stays_whole() -> None:

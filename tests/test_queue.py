@@ -142,6 +142,22 @@ def test_exactly_a_batch_of_bytes_rings(bell: Bell) -> None:
     assert rings == [0, 1] * 4
 
 
+def test_a_batch_is_full_at_its_bounds(bell: Bell) -> None:
+    """
+    Exactly as many lines or bytes as a batch carries are one, fewer are not.
+    """
+    lines, sizes = make(bell, batch_events=3), make(bell, batch_bytes=100)
+    full = []
+
+    for _ in range(3):
+        full.append((lines.full_batch, sizes.full_batch))
+        lines.put(LINE)
+        sizes.put(b"x" * 50)
+
+    assert full == [(False, False), (False, False), (False, True)]
+    assert lines.full_batch
+
+
 def test_an_armed_queue_rings_for_the_next_line(bell: Bell) -> None:
     """
     Armed without a batch in mind, the very next line rings.
