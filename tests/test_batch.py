@@ -74,9 +74,17 @@ def test_lines_are_compressed_unless_told_otherwise() -> None:
     batch = Batch.of(some_lines(2_000))
 
     assert batch.gzip
-    assert (batch.lane, batch.repeatable) == (Lane.IMPORT, True)
     assert batch.body.startswith(b"\x1f\x8b")
     assert len(batch.body) < batch.raw_size / 4
+
+
+def test_lines_are_events_unless_told_otherwise() -> None:
+    """
+    Events go to /import, and may be sent twice: Mixpanel knows them by their ids.
+    """
+    batch = Batch.of([b"{}"])
+
+    assert (batch.lane, batch.repeatable) == (Lane.IMPORT, True)
 
 
 def test_a_plain_batch_is_readable() -> None:
