@@ -364,7 +364,7 @@ class Engine:
             # It works again: everything at once, nothing waits out its own delay.
             self._unpark()
         match attempt.outcome:
-            case Retryable(reason=reason):
+            case Retryable(reason=reason) if attempt.again:
                 self._counts["retries"] += 1
                 self._notices.warn(
                     "unreachable",
@@ -432,9 +432,8 @@ class Engine:
         """Seal and try everything at once from now on: the time is running out."""
         with self.changed:
             self._hurried = True
-            if self.circuit != "paused":
-                # One try for what is waiting for a retry that might come too late.
-                self._unpark()
+            # One try for what is waiting for a retry that might come too late.
+            self._unpark()
             self._circuit.hurry()
 
     def calm(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -207,6 +208,59 @@ def test_rejected_events_are_counted_once() -> None:
     assert (stats.delivered, stats.rejected, stats.queued) == (9, 1, 0)
 
 
+def test_the_ledger_shows_what_waits_and_what_was_not_taken() -> None:
+    """
+    Events and bytes that are held, from the first moment on, and records that are no events.
+    """
+    bench = Bench()
+    bench.put(3, size=101)
+    bench.engine.ignored.bump()
+
+    stats = bench.engine.stats
+
+    assert (stats.accepted, stats.queued, stats.queued_bytes, stats.ignored) == (3, 3, 300, 1)
+    assert stats.dropped == {}
+
+
+def test_verdicts_add_up() -> None:
+    """
+    What several answers say is counted together, and in the end nothing is held.
+    """
+    bench = Bench(PARTIAL, 413, 503, PARTIAL, TransportError("reset", stale=True))
+    bench.put(40)
+
+    bench.run()
+
+    stats = bench.engine.stats
+    assert (stats.delivered, stats.rejected, stats.queued, stats.queued_bytes) == (38, 2, 0, 0)
+    assert (stats.requests, stats.retries) == (len(bench.transport.requests), 2)
+    assert not bench.put(size=bench.settings.max_bytes + 1)
+    assert bench.put(size=bench.settings.max_bytes)
+
+
+def test_events_are_compressed_and_updates_are_not() -> None:
+    """
+    Mixpanel does not take compressed updates; `gzip` says whether it gets compressed events.
+    """
+    packed, plain = Bench(), Bench(gzip=False)
+    for bench in (packed, plain):
+        bench.put()
+        for aside in (set_plan(1), GROUP, VERB):
+            bench.engine.queue.put_aside(aside)
+        bench.run()
+
+    compressed = [
+        sorted(
+            urlsplit(request.url).path
+            for request in bench.transport.requests
+            if request.headers.get("Content-Encoding") == "gzip"
+        )
+        for bench in (packed, plain)
+    ]
+
+    assert compressed == [["/import", "/import"], []]
+
+
 def test_a_failed_batch_is_sent_again_byte_for_byte() -> None:
     """
     Every attempt carries the same bytes.
@@ -296,6 +350,22 @@ def test_an_open_circuit_probes_alone() -> None:
     assert bench.engine.sendable == 0
 
 
+def test_health_is_good_until_the_first_failure() -> None:
+    """
+    One failure in a row is enough to say so, and one verdict ends it.
+    """
+    bench = Bench(503)
+    bench.put(20)
+    bench.pack()
+    seen = [bench.engine.health.ok]
+
+    for _ in range(2):
+        bench.send()
+        seen.append(bench.engine.health.ok)
+
+    assert seen == [True, False, True]
+
+
 def test_the_first_success_brings_full_speed() -> None:
     """
     Once a probe is answered, everything that waited may go at once.
@@ -360,7 +430,7 @@ def test_wrong_credentials_pause_everything(caplog: pytest.LogCaptureFixture) ->
     assert health.circuit == "paused"
     assert "401" in health.reason
     assert blocked is None
-    assert bench.engine.stats.delivered == 30
+    assert (bench.engine.stats.delivered, bench.engine.stats.retries) == (30, 2)
     assert bench.clock.monotonic() >= 120.0
     assert "token" in caplog.messages[0]
 
@@ -439,6 +509,32 @@ def test_parked_batches_give_way_too_and_flying_ones_do_not() -> None:
     assert bench.engine.stats.evicted == 20
     bench.finish(flying)
     assert bench.engine.stats.delivered == 10
+    evicted = bench.transport.lines[:10]
+    bench.run()
+    assert bench.engine.stats.delivered == 20
+    assert not set(evicted) & set(bench.transport.lines[10:])
+
+
+def test_the_oldest_of_several_parked_batches_gives_way() -> None:
+    """
+    The others keep their turns.
+    """
+    bench = Bench(503, 503, max_events=30, overflow="drop_oldest")
+    bench.put(20)
+    bench.pack()
+    bench.send()
+    bench.send()
+
+    bench.put(10)
+    bench.pack()
+    bench.run()
+
+    assert bench.engine.stats.evicted == 10
+    assert bench.transport.lines[20:] == [
+        *bench.transport.lines[20:30],
+        *bench.transport.lines[10:20],
+    ]
+    assert bench.engine.stats.delivered == 20
 
 
 def test_bytes_make_the_oldest_give_way() -> None:
@@ -453,6 +549,20 @@ def test_bytes_make_the_oldest_give_way() -> None:
 
     assert bench.engine.stats.evicted == 40
     assert bench.engine.stats.queued_bytes < 1_000_000
+
+
+@pytest.mark.parametrize(("size", "evicted"), [(999_998, 0), (999_999, 1)])
+def test_eviction_leaves_room_for_a_batch_and_no_more(size: int, evicted: int) -> None:
+    """
+    What is held may fill the bound up to the size of one batch, to the byte.
+    """
+    bench = Bench(max_bytes=2_000_000, batch_bytes=1_000_000, overflow="drop_oldest", gzip=False)
+    bench.engine.queue.put(b"x" * size)
+    bench.engine.hurry()
+
+    bench.pack()
+
+    assert bench.engine.stats.evicted == evicted
 
 
 def test_eviction_spares_what_is_in_flight() -> None:
@@ -504,6 +614,69 @@ def test_settled_is_about_what_came_before() -> None:
     bench.send()
     bench.put(5)
     assert bench.engine.settled(Mark(20, 0))
+
+
+def test_what_comes_after_the_mark_does_not_count() -> None:
+    """
+    A batch that begins exactly at the mark is a later one, in every lane.
+    """
+    bench = Bench()
+    bench.put(10)
+    bench.engine.queue.put_aside(set_plan(1))
+    mark = bench.engine.mark()
+    bench.engine.hurry()
+    bench.run()
+    bench.put(10)
+    bench.engine.queue.put_aside(set_plan(2))
+    bench.pack()
+
+    later = bench.engine.mark()
+
+    assert (mark, later) == (Mark(10, 1), Mark(20, 2))
+    assert bench.engine.settled(mark)
+    assert not bench.engine.settled(Mark(11, 1))
+    assert not bench.engine.settled(Mark(10, 2))
+
+
+def test_what_waits_for_a_batch_is_not_settled() -> None:
+    """
+    Neither an event nor an update, whichever of them has left.
+    """
+    events, updates = Bench(), Bench()
+    events.engine.queue.put_aside(set_plan(1))
+    events.engine.hurry()
+    events.run()
+    events.engine.calm()
+    events.put()
+    updates.put(10)
+    updates.run()
+    updates.engine.queue.put_aside(set_plan(1))
+
+    settled = [bench.engine.settled(Mark(1, 1)) for bench in (events, updates)]
+
+    assert settled == [False, False]
+    assert events.engine.settled(Mark(0, 1))
+    assert updates.engine.settled(Mark(10, 0))
+
+
+def test_idle_means_that_nothing_is_held() -> None:
+    """
+    Neither a line that waits nor a batch that does, or that is on its way.
+    """
+    bench = Bench()
+    seen = [bench.engine.idle]
+
+    bench.put(10)
+    seen.append(bench.engine.idle)
+    bench.pack()
+    seen.append(bench.engine.idle)
+    shipment = bench.engine.next()
+    assert shipment is not None
+    seen.append(bench.engine.idle)
+    bench.finish(shipment)
+    seen.append(bench.engine.idle)
+
+    assert seen == [True, False, False, False, True]
 
 
 def test_a_hurried_engine_tries_what_was_parked() -> None:
@@ -576,10 +749,12 @@ def test_a_batch_that_is_being_packed_is_abandoned_too(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Batch, "of", interrupted)
 
-    bench.pack()
+    for total in (10, 20, 30):
+        bench.pack()
 
-    stats = bench.engine.stats
-    assert (stats.abandoned, stats.queued, stats.queued_bytes) == (10, 0, 0)
+        stats = bench.engine.stats
+        assert (stats.abandoned, stats.queued, stats.queued_bytes) == (total, 0, 0)
+        bench.put(10)
 
 
 def test_a_lost_batch_is_counted() -> None:
@@ -592,10 +767,12 @@ def test_a_lost_batch_is_counted() -> None:
     flying = bench.engine.next()
     assert flying is not None
 
-    bench.engine.lose(flying)
-    bench.engine.lose(flying)
+    abandoned = []
+    for _ in range(2):
+        bench.engine.lose(flying)
+        abandoned.append(bench.engine.stats.abandoned)
 
-    assert bench.engine.stats.abandoned == 10
+    assert abandoned == [10, 10]
     assert bench.engine.idle
 
 
@@ -617,6 +794,25 @@ def test_the_oldest_age_is_that_of_the_oldest() -> None:
     assert age == 2.5
 
 
+def test_waiting_for_company_makes_older() -> None:
+    """
+    The age of a batch is that of its first event, not of its seal.
+    """
+    bench = Bench()
+    bench.clock.advance(8.0)
+    bench.put()
+    bench.pack()
+    bench.clock.advance(0.125)
+    bench.put(9)
+    packed = bench.pack()
+    bench.clock.advance(1.0)
+
+    age = bench.engine.stats.oldest_age
+
+    assert packed == 1
+    assert age == 1.125
+
+
 def test_nothing_to_do_means_waiting_for_a_ring() -> None:
     """
     An idle engine asks for no timer, and the next line rings.
@@ -628,6 +824,38 @@ def test_nothing_to_do_means_waiting_for_a_ring() -> None:
 
     assert pause is None
     assert bench.rings == 1
+
+
+def test_company_does_not_ring_before_the_batch_is_full() -> None:
+    """
+    Between the first event and the end of its wait only a full batch is news.
+    """
+    bench = Bench()
+    bench.put()
+    bench.engine.wait()
+    rings = []
+
+    for _ in range(9):
+        bench.put()
+        rings.append(bench.rings)
+
+    assert rings == [1] * 8 + [2]
+
+
+def test_what_was_seen_to_be_due_waits_for_a_connection() -> None:
+    """
+    At the very moment at which it is due it may be sent, and is no reason to look again.
+    """
+    bench = Bench(503)
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.clock.advance(2.0)
+
+    sendable = bench.engine.sendable
+    pause = bench.engine.wait()
+
+    assert (sendable, pause) == (1, None)
 
 
 def test_a_line_that_comes_while_the_queue_is_armed_is_seen() -> None:
@@ -668,6 +896,38 @@ def test_trouble_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None
 
     assert len(caplog.messages) == 1
     assert "refused" in caplog.messages[0]
+
+
+def test_each_trouble_is_told_in_words_that_help(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What is wrong, what becomes of the events, and what to look at; one line each, at once.
+    """
+    bench = Bench(503, WRONG_TOKEN, PROXY_ERROR, max_events=20, overflow="drop_oldest")
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.put(10)
+    bench.pack()
+    bench.send()
+    bench.engine.dropped["full"].bump()
+    bench.engine.wait()
+    bench.engine.abandon()
+    bench.clock.advance(60.0)
+    bench.engine.queue.put_aside(add_one(1))
+    bench.engine.hurry()
+    bench.pack()
+    bench.send()
+
+    why = "status 401: Invalid credentials"
+    check = "check the token or the service account, the region and the address"
+    full = "Mixpanel takes them too slowly, or max_events and max_bytes are too small"
+    assert caplog.messages == [
+        "events cannot be delivered at the moment (status 503); they are kept and sent again",
+        f"the queue is full: the oldest events are given up; {full}",
+        f"Mixpanel does not take events from here ({why}); {check}; events are kept meanwhile",
+        f"the queue is full: 1 events were not accepted so far; {full}",
+        "1 updates such as increments may or may not have been applied; they are not sent again",
+    ]
 
 
 def set_plan(number: int) -> Aside:
@@ -783,9 +1043,9 @@ def test_an_increment_of_unknown_fate_is_abandoned(
     bench.run()
 
     stats = bench.engine.stats
-    assert (stats.abandoned, stats.delivered) == (1, 1)
+    assert (stats.abandoned, stats.delivered, stats.retries) == (1, 1, 0)
     assert len(bench.transport.requests) == 2
-    assert "increments" in caplog.text
+    assert ["increments" in message for message in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize(
@@ -853,6 +1113,54 @@ def test_updates_do_not_wait_for_stuck_events() -> None:
     assert bench.pack() == 1
 
 
+def test_updates_do_not_hold_events_back() -> None:
+    """
+    When the first wait is over, all that waited leaves: first the updates, then the events.
+    """
+    bench = Bench()
+    bench.put(3)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.engine.wait()
+    bench.clock.advance(FIRST_WAIT)
+
+    packed = bench.pack()
+
+    assert packed == 2
+
+
+def test_what_is_left_of_a_full_batch_waits_anew() -> None:
+    """
+    It has its own interval, however long the batch before it had waited.
+    """
+    bench = Bench()
+    bench.put()
+    bench.engine.wait()
+    bench.clock.advance(FIRST_WAIT)
+    bench.put(11)
+
+    first = bench.engine.pack()
+    bench.send()
+    second = bench.engine.pack()
+
+    assert (first, second) == (True, False)
+    assert bench.engine.wait() == bench.settings.flush_interval
+
+
+def test_all_that_waits_is_abandoned_together() -> None:
+    """
+    Lines of every lane that are in no batch yet count too.
+    """
+    bench = Bench()
+    bench.put(3)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.engine.queue.put_aside(add_one(1))
+
+    lost = bench.engine.abandon()
+
+    assert lost == bench.engine.stats.abandoned == 5
+    assert bench.engine.stats.queued_bytes == 0
+
+
 def test_updates_are_abandoned_and_settled_like_events() -> None:
     """
     A flush waits for them, and at the end they are counted.
@@ -911,29 +1219,66 @@ def test_old_events_leave_track() -> None:
     assert bench.engine.stats.requests == 2
 
 
+class Allergic(ScriptedTransport):
+    """Answers 500 to every request that holds the first event, and notes how large it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def send(self, request: Request, deadline: Deadline) -> Response:
+        lines = lines_of(request)
+        if any(line.startswith(b'{"n":1}') for line in lines):
+            self.sizes.append(len(lines))
+            return Response(500)
+        return super().send(request, deadline)
+
+
+def allergic() -> tuple[Bench, Allergic]:
+    """
+    Make a bench with such a server.
+    """
+    bench, transport = Bench(), Allergic()
+    bench.transport = transport
+    bench.sender = Sender(bench.settings, transport, clock=bench.clock, random=lambda: 0.5)
+    return bench, transport
+
+
 def test_a_batch_that_breaks_the_server_alone_is_halved() -> None:
     """
     While others succeed, one that keeps failing with 5xx is made smaller, down to one event.
     """
+    bench, transport = allergic()
 
-    class Allergic(ScriptedTransport):
-        def send(self, request: Request, deadline: Deadline) -> Response:
-            if any(line.startswith(b'{"n":7}') for line in lines_of(request)):
-                self.requests.append(request)
-                return Response(500)
-            return super().send(request, deadline)
-
-    bench = Bench()
-    bench.transport = Allergic()
-    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
-    bench.put(10)
-    for _ in range(100):
+    for _ in range(20):
         bench.put(10)
-        bench.run(20.0)
+        bench.pack()
+        bench.clock.advance(100.0)
+        while bench.send():
+            pass
 
+    # The first failure of the whole says nothing yet; then three in a row do, with each size.
+    assert transport.sizes == [10] * 4 + [5] * 3 + [2] * 3 + [1] * 10
     stats = bench.engine.stats
     assert stats.queued == 1
     assert stats.delivered == stats.accepted - 1
+
+
+def test_a_batch_is_not_halved_for_an_outage() -> None:
+    """
+    Failures count against it only if something succeeded since the last one.
+    """
+    bench, transport = allergic()
+    bench.put(20)
+    bench.pack()
+
+    for _ in range(10):
+        bench.clock.advance(400.0)
+        while bench.send():
+            pass
+
+    assert transport.sizes == [10] * 10
+    assert bench.engine.stats.delivered == 10
 
 
 def test_requests_keep_to_their_pace() -> None:

@@ -8,6 +8,7 @@ import gc
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import pytest
@@ -121,14 +122,15 @@ def test_exactly_a_batch_of_bytes_rings(bell: Bell) -> None:
     The byte that completes a batch rings, whatever is held beside it, and however that changed.
     """
     queue = make(bell, max_bytes=1_000, batch_bytes=100)
-    rings = []
-
-    for settle in (
+    settlements: list[Callable[[], None]] = [
         lambda: None,
         lambda: queue.resize(100, 30),
         lambda: queue.release(2, 30),
         lambda: queue.release(2, 50),
-    ):
+    ]
+    rings = []
+
+    for settle in settlements:
         settle()
         queue.arm(batch=True)
         before = bell.rings
