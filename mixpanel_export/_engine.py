@@ -63,7 +63,6 @@ class _Load(NamedTuple):
     repeatable: bool
     ordinal: int
     since: float
-    era: int
 
 
 class Engine:
@@ -103,9 +102,9 @@ class Engine:
         self._lanes: dict[Lane, deque[Shipment]] = {lane: deque() for lane in Lane if lane.in_order}
         self._flying: dict[int, Shipment] = {}
         self._order = count()
-        self._packing = False
+        # What `pack` is compressing at the moment.
+        self._packing: _Load | None = None
         self._taken = Mark(0, 0)
-        self._given_up = 0
         self._counts: Counter[str] = Counter()
         self._since: float | None = None
         self._seal_at: float | None = None
@@ -126,10 +125,9 @@ class Engine:
         """Seal one batch, if one is due; False if none was."""
         with self.changed:
             # One at a time: two could bring their lines into a lane in the wrong order.
-            if self._packing or not self._seal_due():
+            if self._packing is not None or not self._seal_due():
                 return False
-            load = self._load()
-            self._packing = True
+            self._packing = load = self._load()
         # Compressing takes milliseconds; nobody should wait for the lock meanwhile.
         shipment = None
         try:
@@ -140,8 +138,10 @@ class Engine:
         finally:
             # Also if there was no memory for it: then these lines are lost, and counted.
             with self.changed:
-                self._packing = False
-                self._admit(load, shipment)
+                # Otherwise it was given up meanwhile, and counted as that.
+                if self._packing is load:
+                    self._packing = None
+                    self._admit(load, shipment)
                 self.changed.notify_all()
         return True
 
@@ -157,10 +157,10 @@ class Engine:
         lines = [each.line for each in aside] if aside else self.queue.take()
         if aside:
             lane, _, repeatable = aside[0]
-            load = _Load(lines, lane, repeatable, others, since, self._given_up)
+            load = _Load(lines, lane, repeatable, others, since)
             self._taken = Mark(events, others + len(lines))
         else:
-            load = _Load(lines, self._events_lane, True, events, since, self._given_up)
+            load = _Load(lines, self._events_lane, True, events, since)
             self._taken = Mark(events + len(lines), others)
         if not aside or not self.queue.waiting:
             self._since = self._seal_at = None
@@ -174,9 +174,7 @@ class Engine:
             self.queue.release(len(load.lines), raw)
             return
         self.queue.resize(raw, len(shipment.batch.body))
-        if load.era != self._given_up:
-            self._count("abandoned", shipment)
-        elif load.lane.in_order:
+        if load.lane.in_order:
             self._lanes[load.lane].append(shipment)
         else:
             self._ready.append(shipment)
@@ -445,7 +443,9 @@ class Engine:
         """Say whether what was accepted before *mark* has reached a final state."""
         with self.changed:
             taken = self._taken
-            if self._packing or taken.events < mark.events or taken.aside < mark.aside:
+            if self._packing is not None:
+                return False
+            if taken.events < mark.events or taken.aside < mark.aside:
                 return False
             return all(
                 shipment.ordinal >= (mark.aside if shipment.batch.lane.in_order else mark.events)
@@ -463,7 +463,9 @@ class Engine:
     def idle(self) -> bool:
         """True if nothing is held at all."""
         with self.changed:
-            return not (self._packing or self.queue.waiting or any(True for _ in self._held()))
+            if self._packing is not None or self.queue.waiting:
+                return False
+            return not any(True for _ in self._held())
 
     @property
     def sendable(self) -> int:
@@ -488,7 +490,9 @@ class Engine:
         with self.changed:
             before = self._counts["abandoned"]
             # A batch that is being packed at this moment belongs to it too.
-            self._given_up += 1
+            if self._packing is not None:
+                self._admit(self._packing, None)
+                self._packing = None
             while self.queue.waiting:
                 self._admit(self._load(), None)
             for shipment in list(self._held()):

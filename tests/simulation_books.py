@@ -240,6 +240,7 @@ class WatchedEngine(Engine):
         self.books.moved = True
         lost = super().abandon()
         self.books.flying.clear()
+        self.books.packing.clear()
         self.books.audit()
         return lost
 

@@ -99,7 +99,9 @@ class Packer:
         books = host.engine.books
         books.packing.append(lines)
         self._world.meanwhile(0.1)
-        books.packing.remove(lines)
+        if lines in books.packing:
+            # Otherwise it was given up meanwhile.
+            books.packing.remove(lines)
         books.moved = True
         return Batch.of(lines, **how)
 

@@ -735,26 +735,32 @@ def test_what_is_abandoned_is_counted_once() -> None:
 
 def test_a_batch_that_is_being_packed_is_abandoned_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Giving up while the worker compresses includes what it compresses.
+    Giving up while the worker compresses includes what it compresses, at once and once.
     """
     bench = Bench()
-    bench.put(10)
     seal: Callable[..., Batch] = Batch.of
+    lost: list[int] = []
+    idle: list[bool] = []
 
     def interrupted(lines: list[bytes], **how: Any) -> Batch:  # noqa: ANN401 -- handed on
         assert not bench.engine.settled(Mark(10, 0))
-        assert not bench.engine.idle
-        bench.engine.abandon()
+        idle.append(bench.engine.idle)
+        lost.append(bench.engine.abandon())
+        idle.append(bench.engine.idle)
+        lost.append(bench.engine.abandon())
         return seal(lines, **how)
 
     monkeypatch.setattr(Batch, "of", interrupted)
 
     for total in (10, 20, 30):
+        bench.put(10)
         bench.pack()
 
         stats = bench.engine.stats
         assert (stats.abandoned, stats.queued, stats.queued_bytes) == (total, 0, 0)
-        bench.put(10)
+        assert bench.engine.idle
+    assert lost == [10, 0] * 3
+    assert idle == [False, True] * 3
 
 
 def test_a_lost_batch_is_counted() -> None:
