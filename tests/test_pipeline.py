@@ -12,18 +12,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import orjson
 import pytest
 
-from mixpanel_export import _metrics, _pipeline, identify_event
+from mixpanel_export import _lifecycle, _metrics, _pipeline, identify_event
 from mixpanel_export._clock import Deadline
 from mixpanel_export._event import Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
 from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering
 from mixpanel_export._settings import Settings
-from mixpanel_export._update import OPERATIONS
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
 
@@ -229,7 +229,9 @@ def test_flush_is_about_what_came_before() -> None:
     pipeline.close()
 
 
-def test_close_is_final_and_idempotent(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+def test_close_is_final_and_idempotent(
+    pipeline: Pipeline, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
     """
     It delivers what is left; what comes after is dropped and counted.
     """
@@ -245,6 +247,7 @@ def test_close_is_final_and_idempotent(pipeline: Pipeline, transport: ScriptedTr
     assert pipeline.closed
     assert pipeline.stats.delivered == 1
     assert pipeline.stats.dropped == {"closed": 1}
+    assert caplog.messages == ["an event came after close() and was dropped"]
     assert transport.closed >= 1
 
 
@@ -322,6 +325,23 @@ def test_awaiting_does_not_block_the_loop() -> None:
     assert asyncio.run(program()) == (True, True)
 
 
+def test_awaiting_ends_at_its_time() -> None:
+    """
+    What is awaited obeys its timeout as its blocking twin does.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate))
+    pipeline.submit(Event("A"))
+
+    async def program() -> tuple[bool, bool]:
+        return await pipeline.aflush(0.0), await pipeline.aclose(0.0)
+
+    answers = asyncio.run(program())
+    gate.open.set()
+
+    assert answers == (False, False)
+
+
 def test_backlog_brings_more_connections() -> None:
     """
     While the first request is slow, others go out beside it, up to `connections`.
@@ -353,6 +373,7 @@ def test_one_connection_is_enough_without_backlog(
 
     assert pipeline._process.connections == 1
     assert len(transport.requests) == 5
+    assert transport.closed == 0
 
 
 def test_an_outage_loses_nothing(transport: ScriptedTransport) -> None:
@@ -608,6 +629,33 @@ def test_without_threads_the_waits_hold_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert pipeline.stats.abandoned == 1
 
 
+def test_a_caller_that_delivers_itself_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Code of the application that runs meanwhile, on its own thread, cannot deadlock it either.
+    """
+    answers: list[bool] = []
+    body = b'{"code":400,"status":"Bad Request","failed_records":[{"index":0}]}'
+
+    def on_rejected(_rejection: Rejection) -> None:
+        mine.submit(Event("B"))
+        answers.append(mine.flush(10.0))
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    settings = settings_with(ScriptedTransport(Response(400, body)), on_rejected=on_rejected)
+    pipeline = mine = Pipeline(settings)
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert answers == [False]
+    assert pipeline.close()
+    assert pipeline.stats.delivered == 1
+
+
 def test_the_last_connection_is_the_worker_only_when_there_is_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -655,6 +703,32 @@ def test_the_exit_is_short_when_nothing_answers(caplog: pytest.LogCaptureFixture
     assert (healthy, hopeless) == (settings.shutdown_timeout, HOPELESS)
     assert "cannot be delivered" in caplog.text
     pipeline.close(0.0)
+
+
+def test_an_exit_with_nothing_left_takes_no_time() -> None:
+    """
+    Its deadline is the longest wait, not the wait.
+    """
+    clock = FakeClock()
+    pipeline = Pipeline(settings_with(ScriptedTransport()), clock=clock)
+
+    pipeline.finish_exit(pipeline.start_exit())
+
+    assert clock.monotonic() == 0.0
+    pipeline.close()
+
+
+def test_a_flush_during_the_exit_leaves_no_connection(
+    pipeline: Pipeline, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nothing comes after it that would close it.
+    """
+    monkeypatch.setattr(_lifecycle, "exit_deadline", lambda: Deadline(pipeline._clock, 1.0))
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    assert transport.closed == 1
 
 
 def test_an_exit_delivers_and_is_not_final(
@@ -765,21 +839,23 @@ def test_updates_are_delivered(pipeline: Pipeline, transport: ScriptedTransport)
     """
     Each operation is a record of its own, in order; events beside them are not disturbed.
     """
+    user: dict[str, Any] = {
+        "set": {"a": 1},
+        "set_once": {"b": 2},
+        "add": {"c": 3},
+        "append": {"d": 4},
+        "union": {"e": [5]},
+        "remove": {"f": 6},
+    }
+    group: dict[str, Any] = {
+        "set": {"a": 1},
+        "set_once": {"b": 2},
+        "union": {"c": [3]},
+        "remove": {"d": 4},
+    }
     accepted = [
-        pipeline.update_profile(
-            "u-1",
-            set={"a": 1},
-            set_once={"b": 2},
-            add={"c": 3},
-            append={"d": 4},
-            union={"e": [5]},
-            remove={"f": 6},
-            unset=["g"],
-            ip="1.2.3.4",
-        ),
-        pipeline.update_group(
-            "company", "acme", set={"a": 1}, set_once={}, union={}, remove={}, unset=("x",)
-        ),
+        pipeline.update_profile("u-1", **user, unset=["g"], ip="1.2.3.4"),
+        pipeline.update_group("company", "acme", **group, unset=("x",)),
         pipeline.submit(identify_event("u-1", "a-1")),
         pipeline.submit(Event("A")),
     ]
@@ -787,19 +863,30 @@ def test_updates_are_delivered(pipeline: Pipeline, transport: ScriptedTransport)
     assert all(accepted)
     assert pipeline.flush(10.0)
     records = [orjson.loads(line) for line in transport.lines]
-    operations = [name for each in records for name in each if name in OPERATIONS]
-    assert operations[:7] == [
-        "$set",
-        "$set_once",
-        "$add",
-        "$append",
-        "$union",
-        "$remove",
-        "$unset",
+    of_user = {"$token": "t", "$distinct_id": "u-1", "$ip": "1.2.3.4"}
+    assert [each for each in records if "$distinct_id" in each] == [
+        *({**of_user, f"${name}": value} for name, value in user.items()),
+        {**of_user, "$unset": ["g"]},
     ]
-    assert sum("$group_key" in each for each in records) == 5
+    of_group = {"$token": "t", "$group_key": "company", "$group_id": "acme"}
+    assert [each for each in records if "$group_key" in each] == [
+        *({**of_group, f"${name}": value} for name, value in group.items()),
+        {**of_group, "$unset": ["x"]},
+    ]
     assert {each.get("event") for each in records} == {None, "$identify", "A"}
     assert pipeline.stats.accepted == pipeline.stats.delivered == 14
+
+
+def test_updates_leave_the_place_of_a_user_alone(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    Unless told otherwise, the address from which they come says nothing.
+    """
+    pipeline.update_profile("u-1", set={"a": 1})
+    pipeline.flush(10.0)
+
+    assert orjson.loads(transport.lines[0])["$ip"] == "0"
 
 
 def test_nothing_to_update_is_nothing(pipeline: Pipeline) -> None:
