@@ -22,7 +22,7 @@ from mixpanel_export._clock import Deadline
 from mixpanel_export._event import Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
-from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering
+from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering, is_delivering
 from mixpanel_export._settings import Settings
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
@@ -265,7 +265,9 @@ def test_close_abandons_what_cannot_be_sent(caplog: pytest.LogCaptureFixture) ->
 
     assert not closed
     assert (pipeline.stats.abandoned, pipeline.stats.queued) == (1, 0)
-    assert "1 events were not delivered" in caplog.text
+    assert caplog.messages == [
+        "1 events were not delivered in time and are lost: a longer shutdown_timeout may help"
+    ]
     eventually(lambda: not delivering)
     assert pipeline.stats.delivered == 0
 
@@ -295,6 +297,26 @@ def test_without_events_nothing_is_started(
 
     assert started == []
     assert transport.requests == []
+
+
+def test_what_is_abandoned_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    If something is known to be wrong, that is what the line says.
+    """
+    clock = FakeClock()
+    pipeline = Pipeline(settings_with(ScriptedTransport(503)), clock=clock)
+    process = pipeline._process
+    process.engine.queue.put(b"{}")
+    process.engine.hurry()
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+    process.carry(shipment, Deadline(clock, None))
+
+    closed = pipeline.close(0.0)
+
+    assert not closed
+    assert caplog.messages[-1] == "1 events were not delivered in time and are lost: status 503"
 
 
 def test_a_with_block_closes(transport: ScriptedTransport) -> None:
@@ -359,6 +381,53 @@ def test_backlog_brings_more_connections() -> None:
     assert not fourth
     assert pipeline.close()
     assert len(gate.lines) == 100
+
+
+def test_each_batch_that_is_ready_has_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    One more is started for each look, until there are as many as batches; none without need.
+    """
+    started: list[object] = []
+    monkeypatch.setattr("_thread.start_new_thread", lambda run, _args: started.append(run))
+    process = Pipeline(settings_with(ScriptedTransport(), batch_events=1))._process
+    # No worker shall start.
+    process.token.clear()
+    for number in range(3):
+        process.engine.queue.put(b"%d" % number)
+    process.engine.hurry()
+    while process.engine.pack():
+        pass
+
+    for _ in range(5):
+        process.hand_out()
+
+    assert started == [process.serve] * 3
+    assert (process.connections, process.idle) == (3, 3)
+    assert process.engine.abandon() == 3
+
+
+def test_a_connection_that_could_not_start_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
+) -> None:
+    """
+    Whoever wanted it sends everything, and the next look finds no connection.
+    """
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    process = Pipeline(settings_with(transport, batch_events=1))._process
+    for number in range(3):
+        process.engine.queue.put(b"%d" % number)
+    process.engine.hurry()
+    while process.engine.pack():
+        pass
+
+    process.hand_out()
+
+    assert transport.lines == [b"0", b"1", b"2"]
+    assert (process.connections, process.idle) == (0, 0)
 
 
 def test_one_connection_is_enough_without_backlog(
@@ -512,6 +581,28 @@ def test_a_bug_in_a_step_does_not_stop_delivery(
     assert "MemoryError" in caplog.text
 
 
+def test_a_bug_in_a_step_is_told(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    In a line for everybody, and with the traceback for whoever looks for it; then it goes on.
+    """
+
+    def broken() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline._process, "step", broken)
+
+    with caplog.at_level(logging.DEBUG, "mixpanel_export"):
+        pause = pipeline._process.step_safely()
+
+    assert pause == 1.0
+    assert [(each.levelname, each.message, bool(each.exc_info)) for each in caplog.records] == [
+        ("WARNING", "delivery failed unexpectedly: MemoryError", False),
+        ("DEBUG", "delivery failed unexpectedly", True),
+    ]
+
+
 def test_a_bug_in_an_attempt_costs_that_batch(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -523,11 +614,16 @@ def test_a_bug_in_an_attempt_costs_that_batch(
         raise MemoryError
 
     monkeypatch.setattr(pipeline._process.sender, "attempt", broken)
-    pipeline.submit(Event("A"))
+    with caplog.at_level(logging.DEBUG, "mixpanel_export"):
+        pipeline.submit(Event("A"))
+        flushed = pipeline.flush(10.0)
 
-    assert pipeline.flush(10.0)
+    assert flushed
     assert pipeline.stats.abandoned == 1
-    assert "MemoryError" in caplog.text
+    assert [(each.levelname, each.message, bool(each.exc_info)) for each in caplog.records] == [
+        ("WARNING", "a batch was lost to MemoryError", False),
+        ("DEBUG", "a batch was lost", True),
+    ]
 
 
 def test_a_pipeline_at_rest_has_no_threads_and_revives(
@@ -543,8 +639,7 @@ def test_a_pipeline_at_rest_has_no_threads_and_revives(
 
     pipeline.submit(Event("B"))
 
-    assert pipeline.flush(10.0)
-    assert pipeline.stats.delivered == 2
+    eventually(lambda: pipeline.stats.delivered == 2)
 
 
 def test_an_event_at_the_moment_of_rest_is_not_forgotten(
@@ -574,6 +669,7 @@ def test_connections_without_work_end(
     pipeline.flush(10.0)
 
     eventually(lambda: pipeline._process.connections == 0)
+    assert pipeline._process.idle == 0
     pipeline.submit(Event("B"))
 
     assert pipeline.flush(10.0)
@@ -1041,12 +1137,12 @@ def test_metrics_are_asked_for_once(
     monkeypatch: pytest.MonkeyPatch, transport: ScriptedTransport
 ) -> None:
     """
-    A pipeline that rests and goes on is still the same one.
+    A pipeline that rests and goes on is still the same one; what observing it logs is about it.
     """
-    asked: list[object] = []
+    asked: list[tuple[object, object, bool]] = []
 
-    def observe(engine: object, _settings: object) -> Callable[[float, str], None]:
-        asked.append(engine)
+    def observe(engine: object, settings: object) -> Callable[[float, str], None]:
+        asked.append((engine, settings, is_delivering(threading.get_ident())))
         return lambda _seconds, _error: None
 
     monkeypatch.setattr(_metrics, "observe", observe)
@@ -1056,7 +1152,8 @@ def test_metrics_are_asked_for_once(
         eventually(lambda: transport.closed == 1)
         pipeline.submit(Event("B"))
 
-    assert asked.count(pipeline._process.engine) == 1
+    engine = pipeline._process.engine
+    assert [each for each in asked if each[0] is engine] == [(engine, pipeline.settings, True)]
 
 
 def test_a_caller_that_delivers_itself_goes_on_looking(monkeypatch: pytest.MonkeyPatch) -> None:
