@@ -116,10 +116,11 @@ def test_an_event_is_delivered(pipeline: Pipeline, transport: ScriptedTransport)
 
 def test_insert_ids_are_unique_and_valid(pipeline: Pipeline, transport: ScriptedTransport) -> None:
     """
-    Each event has an id of its own, within Mixpanel's rules.
+    Each event has an id of its own, within Mixpanel's rules; those that join identities too.
     """
-    for _ in range(100):
+    for _ in range(50):
         pipeline.submit(Event("A"))
+        pipeline.submit(identify_event("u-1", "a-1"))
     pipeline.flush(10.0)
 
     ids = [orjson.loads(line)["properties"]["$insert_id"] for line in transport.lines]
@@ -403,7 +404,13 @@ def test_each_batch_that_is_ready_has_a_connection(monkeypatch: pytest.MonkeyPat
 
     assert started == [process.serve] * 3
     assert (process.connections, process.idle) == (3, 3)
-    assert process.engine.abandon() == 3
+    shipments = [process.await_shipment() for _ in range(3)]
+    assert (process.connections, process.idle) == (3, 0)
+    for shipment in shipments:
+        assert shipment is not None
+        process.carry(shipment, Deadline(process.clock, None), connection=True)
+    assert (process.connections, process.idle) == (3, 3)
+    assert process.engine.idle
 
 
 def test_a_connection_that_could_not_start_does_not_count(
@@ -674,6 +681,26 @@ def test_connections_without_work_end(
 
     assert pipeline.flush(10.0)
     assert len(transport.requests) == 2
+
+
+def test_a_worker_is_started_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Starting it says whether there is one now; if it could not be, the next attempt may.
+    """
+    process = Pipeline(settings_with(ScriptedTransport()))._process
+    started: list[object] = []
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    refused = process.start()
+    monkeypatch.setattr("_thread.start_new_thread", lambda run, _args: started.append(run))
+    answers = [process.start(), process.start()]
+
+    assert not refused
+    assert answers == [True, True]
+    assert started == [process.work]
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -1059,6 +1086,33 @@ def test_metrics_are_published_where_they_are_used(
         pipeline.submit(Event("A"))
 
     assert timed == ["Retryable", ""]
+
+
+def test_a_request_is_timed_from_its_beginning_to_its_end() -> None:
+    """
+    In seconds, whatever the clock says.
+    """
+    clock = FakeClock()
+    clock.advance(8.0)
+
+    class Slow(ScriptedTransport):
+        def send(self, request: Request, deadline: Deadline) -> Response:
+            clock.advance(1.5)
+            return super().send(request, deadline)
+
+    timed: list[tuple[float, str]] = []
+    pipeline = Pipeline(settings_with(Slow(), flush_interval=0.0), clock=clock)
+    process = pipeline._process
+    process.token.clear()
+    process.time = lambda seconds, error: timed.append((seconds, error))
+    pipeline.submit(Event("A"))
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+
+    process.carry(shipment, Deadline(clock, None))
+
+    assert timed == [(1.5, "")]
 
 
 class Late(ScriptedTransport):
