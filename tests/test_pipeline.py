@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 from mixpanel_export import _lifecycle, _metrics, _pipeline, identify_event
-from mixpanel_export._clock import Deadline
+from mixpanel_export._clock import Deadline, SystemClock
 from mixpanel_export._event import Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
@@ -683,6 +683,24 @@ def test_connections_without_work_end(
     assert len(transport.requests) == 2
 
 
+def test_a_worker_that_was_rung_for_is_not_rung_for_again(
+    transport: ScriptedTransport,
+) -> None:
+    """
+    However much comes while it is busy, one ring is waiting for it.
+    """
+    process = Pipeline(settings_with(transport))._process
+    process.token.clear()
+
+    for _ in range(5):
+        process.ring()
+    rings = process.bell.qsize()
+    process.listen(0.0)
+    process.ring()
+
+    assert (rings, process.bell.qsize()) == (1, 1)
+
+
 def test_a_worker_is_started_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Starting it says whether there is one now; if it could not be, the next attempt may.
@@ -748,6 +766,8 @@ def test_without_threads_the_waits_hold_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert not flushed
     assert len(transport.requests) == 2
     assert clock.monotonic() >= 3.0
+    assert not pipeline.flush()
+    assert 0.0 <= clock.monotonic() - 3.0 - pipeline.settings.shutdown_timeout < 0.2
     assert not pipeline.close(0.0)
     assert pipeline.stats.abandoned == 1
 
@@ -1235,3 +1255,33 @@ def test_a_caller_that_delivers_itself_goes_on_looking(monkeypatch: pytest.Monke
         assert not in_time
         assert pipeline.flush(10.0)
     pipeline.close()
+
+
+def test_a_caller_that_delivers_itself_waits_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    While another caller has the only batch in flight it looks again and again, and sees the end.
+    """
+    looks = threading.Semaphore(0)
+
+    class Watched(SystemClock):
+        def wait(self, condition: threading.Condition, seconds: float | None) -> None:
+            looks.release()
+            super().wait(condition, seconds)
+
+    pipeline = Pipeline(settings_with(ScriptedTransport()), clock=Watched())
+    process = pipeline._process
+    answers: list[bool] = []
+    monkeypatch.setattr(process, "start", lambda: False)
+    pipeline.submit(Event("A"))
+    process.engine.hurry()
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+    caller = threading.Thread(target=lambda: answers.append(pipeline.flush(10.0)))
+    caller.start()
+    looked = [looks.acquire(timeout=10.0) for _ in range(3)]
+    process.carry(shipment, Deadline(pipeline._clock, None))
+    caller.join()
+
+    assert looked == [True] * 3
+    assert answers == [True]
