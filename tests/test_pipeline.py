@@ -13,17 +13,20 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import orjson
 import pytest
 
 from mixpanel_export import _lifecycle, _metrics, _pipeline, identify_event
+from mixpanel_export._batch import Lane
 from mixpanel_export._clock import Deadline, SystemClock
-from mixpanel_export._event import Event
+from mixpanel_export._event import Drop, Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
 from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering, is_delivering
 from mixpanel_export._settings import Settings
+from mixpanel_export._update import Aside
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
 
@@ -350,18 +353,30 @@ def test_awaiting_does_not_block_the_loop() -> None:
 
 def test_awaiting_ends_at_its_time() -> None:
     """
-    What is awaited obeys its timeout as its blocking twin does.
+    What is awaited has the timeout of its blocking twin.
     """
+    asked: list[float | None] = []
+
+    class Recorded(Pipeline):
+        def flush(self, timeout: float | None = None) -> bool:
+            asked.append(timeout)
+            return super().flush(timeout)
+
+        def close(self, timeout: float | None = None) -> bool:
+            asked.append(timeout)
+            return super().close(timeout)
+
     gate = Gate()
-    pipeline = Pipeline(settings_with(gate))
+    pipeline = Recorded(settings_with(gate))
     pipeline.submit(Event("A"))
 
     async def program() -> tuple[bool, bool]:
-        return await pipeline.aflush(0.0), await pipeline.aclose(0.0)
+        return await pipeline.aflush(0.0), await pipeline.aclose(0.01)
 
     answers = asyncio.run(program())
     gate.open.set()
 
+    assert asked == [0.0, 0.01]
     assert answers == (False, False)
 
 
@@ -539,6 +554,48 @@ def test_a_transform_that_raises_costs_its_event(caplog: pytest.LogCaptureFixtur
     assert accepted == [True, False, False, True]
     assert pipeline.stats.dropped == {"transform": 2}
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_one_record_may_be_several_lines(pipeline: Pipeline, transport: ScriptedTransport) -> None:
+    """
+    Each is taken in or counted by itself, and all of them must be taken in.
+    """
+    event = b'{"event":"A","properties":{}}'
+    update = Aside(Lane.ENGAGE, b'{"$distinct_id":"u-1","$set":{}}', True)
+
+    accepted = [
+        pipeline.offer(None, lambda *_args: lines)  # noqa: B023 -- called at once
+        for lines in (
+            (event, update),
+            (Drop.IGNORED, update),
+            (event, Drop.NO_IDENTITY),
+            (event, event),
+        )
+    ]
+
+    assert accepted == [True, False, False, True]
+    assert pipeline.flush(10.0)
+    stats = pipeline.stats
+    assert (stats.delivered, stats.ignored, stats.dropped) == (6, 1, {"no_identity": 1})
+    assert transport.lines.count(event) == 4
+
+
+def test_several_lines_need_room_for_each(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    What there is no room for is counted, and so is what comes after the end.
+    """
+    gate = Gate()
+    pipeline = Pipeline(settings_with(gate, max_events=1))
+    lines = (b'{"event":"A","properties":{}}', Aside(Lane.ENGAGE, b'{"$set":{}}', True))
+
+    full = pipeline.offer(None, lambda *_args: lines)
+    gate.open.set()
+    pipeline.close()
+    late = pipeline.offer(None, lambda *_args: lines)
+
+    assert (full, late) == (False, False)
+    assert pipeline.stats.dropped == {"full": 1, "closed": 2}
+    assert "after close()" in caplog.text
 
 
 def test_an_event_without_a_name_is_ignored(pipeline: Pipeline) -> None:
@@ -909,6 +966,46 @@ def test_a_child_starts_empty() -> None:
     gate.open.set()
     assert pipeline.close()
     retire(parent)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_child_takes_over_what_its_parent_holds(*, first: bool) -> None:
+    """
+    Where a parent without threads left a baton, the child that gets it has all lines, in order.
+    """
+    settings = settings_with(ScriptedTransport(), batch_events=2)
+    parent, child = (Pipeline(settings)._process for _ in range(2))
+    for process in (parent, child):
+        process.token.clear()
+    parent.baton = mock.Mock(take=lambda: first)
+    events = [b"%d" % number for number in range(5)]
+    updates = [Aside(Lane.ENGAGE, b"%d" % number, number < 2) for number in range(4)]
+    for event in events:
+        parent.put(event)
+    for update in updates:
+        parent.put_aside(update)
+
+    child.inherit(parent)
+
+    queue = child.engine.queue
+    taken = [queue.take() for _ in range(4)]
+    taken_aside = [queue.take_aside(10, 1_000_000) for _ in range(3)]
+    assert taken == ([events[:2], events[2:4], events[4:], []] if first else [[]] * 4)
+    assert taken_aside == ([updates[:2], updates[2:], []] if first else [[]] * 3)
+
+
+def test_nothing_is_taken_over_without_a_baton() -> None:
+    """
+    An ordinary parent delivers what it holds itself.
+    """
+    parent, child = (Pipeline(settings_with(ScriptedTransport()))._process for _ in range(2))
+    for process in (parent, child):
+        process.token.clear()
+    parent.put(b"{}")
+
+    child.inherit(parent)
+
+    assert (parent.engine.queue.waiting, child.engine.queue.waiting) == (1, 0)
 
 
 def test_threads_of_a_child_agree_on_what_is_theirs() -> None:
