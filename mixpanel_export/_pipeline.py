@@ -17,7 +17,7 @@ import threading
 import weakref
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mixpanel_export import _lifecycle, _metrics, _uwsgi
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
@@ -597,9 +597,7 @@ class Pipeline:
             else:
                 process.engine.dropped[line.value].bump()
             return False
-        put = cast("Callable[[object], bool]", process.put_aside)
-        if not isinstance(line, Aside):
-            put = cast("Callable[[object], bool]", process.put)
+        put: Callable[[Any], bool] = process.put_aside if isinstance(line, Aside) else process.put
         if put(line):
             return True
         self._count_refused(process)
