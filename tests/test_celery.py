@@ -61,6 +61,11 @@ class Jobs:
             for name, found in facts.items()
         }
 
+    def leave_logging(self, **_: object) -> None:
+        """
+        Keep a worker from changing the loggers of this process: it asks whether somebody else does.
+        """
+
     def listen(self, headers: dict[str, Any], **_: object) -> None:
         """
         Keep the headers of a message.
@@ -78,7 +83,9 @@ def jobs() -> Iterator[Jobs]:
     connect()
     connect()
     signals.after_task_publish.connect(jobs.listen)
+    signals.setup_logging.connect(jobs.leave_logging)
     yield jobs
+    signals.setup_logging.disconnect(jobs.leave_logging)
     signals.after_task_publish.disconnect(jobs.listen)
     for signal, receivers in zip(SIGNALS, before, strict=True):
         signal.receivers[:] = receivers

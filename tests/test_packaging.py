@@ -60,7 +60,7 @@ def requirements(installed: Distribution) -> dict[str, set[str]]:
 
 def distributions_of(modules: Iterable[str]) -> set[str]:
     """
-    Return the distributions that bring *modules*: their names have hyphens for dots and underscores.
+    Return the distributions that bring *modules*: with hyphens for dots and underscores.
     """
     return {module.replace(".", "-").replace("_", "-") for module in modules}
 
