@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from mixpanel_export import _web
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._plan import HONOURED, IDENTITY, MARKS, OPERATIONS
 from mixpanel_export._record import NOTHING_BOUND
@@ -125,6 +126,9 @@ _RESOURCE: Final = (
 
 #: The properties that these become.
 RESOURCE: Final = ("service_name", "service_namespace", "service_version", "environment")
+
+# In front of a path to make an address of it.
+_ANY_HOST: Final = "http://host"
 
 Reader = Callable[[object], Mapping[str, object]]
 Choices = tuple[tuple[str, tuple[str, ...]], ...]
@@ -301,35 +305,39 @@ def name_of(body: object) -> str:
 # -- values that hold more than one property, or more than may be told -----------------------------
 
 
-def _address(value: object) -> Mapping[str, object]:
-    return {"$current_url": _without_query(value)}
+def _page(value: object) -> Mapping[str, object]:
+    if not isinstance(value, str):
+        return {}
+    return {**_web.current_url(value), **_web.campaign(value.partition("?")[2])}
 
 
 def _called(value: object) -> Mapping[str, object]:
-    return {"url_full": _without_query(value)}
+    found = _web.current_url(value) if isinstance(value, str) else {}
+    return {"url_full": found["$current_url"]} if found else {}
 
 
 def _path(value: object) -> Mapping[str, object]:
-    return {"url_path": _without_query(value)}
+    if not isinstance(value, str) or not value.startswith("/"):
+        return {}
+    path, _, query = value.partition("?")
+    # Cleaned as part of an address, since that is what the rules for secrets are about.
+    address = str(_web.current_url(_ANY_HOST + path).get("$current_url", ""))
+    return {"url_path": address[len(_ANY_HOST) :] or None, **_web.campaign(query)}
 
 
-def _without_query(value: object) -> object:
-    return re.split("[?#]", value, maxsplit=1)[0] if isinstance(value, str) else None
-
-
-def _query(_value: object) -> Mapping[str, object]:
-    return {}
+def _query(value: object) -> Mapping[str, object]:
+    return _web.campaign(value) if isinstance(value, str) else {}
 
 
 def _referrer(value: object) -> Mapping[str, object]:
     # Headers are lists, since each may be sent more than once.
     if isinstance(value, (list, tuple)):
         value = value[0] if value else None
-    return {"$referrer": _without_query(value)}
+    return _web.referrer(value) if isinstance(value, str) else {}
 
 
 def _agent(value: object) -> Mapping[str, object]:
-    return {"user_agent": value}
+    return _web.agent(value) if isinstance(value, str) else {}
 
 
 def _stack(value: object) -> Mapping[str, object]:
@@ -344,8 +352,8 @@ def _platform(value: object) -> Mapping[str, object]:
 _READERS: Final[dict[str, Reader]] = {
     "browser.platform": _platform,
     "exception.stacktrace": _stack,
-    "http.url": _address,
-    "url.full": _address,
+    "http.url": _page,
+    "url.full": _page,
     "http.target": _path,
     "url.path": _path,
     "url.query": _query,

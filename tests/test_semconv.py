@@ -452,6 +452,68 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        (
+            {"url.full": "https://u:p@shop.example/a?utm_source=x&token=t#f"},
+            {"$current_url": "https://shop.example/a?utm_source=x", "utm_source": "x"},
+        ),
+        (
+            {"http.url": "http://old.example/", "url.full": "http://new.example/"},
+            {"$current_url": "http://new.example/"},
+        ),
+        (
+            {"http.target": "/orders/7?utm_campaign=c&token=t"},
+            {"url_path": "/orders/7", "utm_campaign": "c"},
+        ),
+        ({"url.path": "/reset/0123456789abcdef0123456789abcdef"}, {"url_path": "/reset/*"}),
+        ({"url.path": "*"}, {}),
+        ({"url.query": "utm_source=x&token=t"}, {"utm_source": "x"}),
+        (
+            {"http.request.header.referer": ("https://a.example/b?q=tea", "https://c.example/")},
+            {"$referrer": "https://a.example/b", "$referring_domain": "a.example"},
+        ),
+        (
+            {"http.request.header.referer": "https://a.example/"},
+            {"$referrer": "https://a.example/", "$referring_domain": "a.example"},
+        ),
+        ({"http.request.header.referer": ()}, {}),
+        ({"user_agent.original": "", "http.user_agent": ""}, {}),
+        ({"url.full": 7, "url.path": None, "url.query": b"x", "user_agent.original": 3.5}, {}),
+    ],
+)
+def test_addresses_tell_no_secrets(
+    attributes: dict[str, object], expected: dict[str, object]
+) -> None:
+    """
+    Neither of the page, nor of the page before it; campaigns are found in both.
+    """
+    assert said(attributes) == expected
+
+
+def test_where_a_request_goes_is_no_page() -> None:
+    """
+    On the span of an outgoing request; secrets go the same way.
+    """
+    attributes = {"url.full": "https://api.example/v1?key=k", "http.url": 7}
+
+    assert said(attributes, client=True) == {"url_full": "https://api.example/v1"}
+
+
+@pytest.mark.ua
+def test_a_user_agent_is_read() -> None:
+    """
+    With the extra `ua`, into the properties of Mixpanel's own libraries.
+    """
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+    for name in ("user_agent.original", "http.user_agent"):
+        found = said({name: firefox})
+        assert (found["$browser"], found["$browser_version"]) == ("Firefox", 128.0)
+        assert found["$os"] == "Linux"
+
+
 @given(st.dictionaries(SOME_NAMES | st.text(), ANYTHING), st.booleans())
 def test_it_takes_whatever_there_is(attributes: dict[str, Any], client: bool) -> None:
     """
