@@ -314,7 +314,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, emulator: object, *options: str) -> 
     """
     monkeypatch.setattr(_demo, "EmulatorProcess", emulator)
     monkeypatch.setenv("NO_PROXY", "")
-    result = CliRunner().invoke(_demo.demo, options)
+    result = CliRunner().invoke(_demo.demo, options, catch_exceptions=False)
     return result.exit_code, result.output
 
 
