@@ -28,7 +28,6 @@ settings.configure(
     ALLOWED_HOSTS=["*"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE}},
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
-    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     LOGGING={
         "version": 1,
         "disable_existing_loggers": False,
@@ -46,9 +45,8 @@ mixpanel_export.drain_on_sigterm()  # uvicorn ends without what Python does at e
 
 def order(request: HttpRequest) -> HttpResponse:
     """Take an order of somebody who has a password."""
-    name, _, password = (
-        b64decode(request.headers["Authorization"].split()[1]).decode().partition(":")
-    )
+    given = b64decode(request.headers["Authorization"].split()[1]).decode()
+    name, _, password = given.partition(":")
     request.user = authenticate(request, username=name, password=password)
     log.info("Tea Ordered", extra={"tea": request.POST["tea"]})  # The user is request.user.
     return HttpResponse("it is on its way\n", status=202)
