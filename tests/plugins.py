@@ -49,11 +49,12 @@ _present = pytest.StashKey[frozenset[str]]()
 
 def needed(path: Path) -> str | None:
     """
-    Return the extra that a test file needs by its name or by that of its folder, or None.
+    Return the extra that a test file or folder needs by its name or by that of its folder, or None.
     """
     inside = path.relative_to(_TESTS)
+    folders = inside.parts if path.is_dir() else inside.parts[:-1]
     for extra in EXTRAS:
-        if extra in inside.parts[:-1]:
+        if extra in folders:
             return extra
         if f"{inside.stem}_".startswith(f"test_{extra}_"):
             return extra
@@ -113,9 +114,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """
-    Leave a file alone that could not be imported.
+    Leave alone what could not be imported: files, and folders, whose conftest.py comes first.
     """
-    if collection_path.suffix != ".py" or not collection_path.is_relative_to(_TESTS):
+    if not collection_path.is_relative_to(_TESTS):
         return None
     extra = needed(collection_path)
     return True if extra and extra not in config.stash[_present] else None
