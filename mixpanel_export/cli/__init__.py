@@ -5,7 +5,8 @@ The command ``mixpanel-export``.
 
     _command        the group; a subcommand is loaded when it is asked for
     _demo           demo: shop and emulator, ledger against store
-    _shop           the simulated shop: an application that logs
+    _shop           the simulated shop: an application that says what happens
+    _doors          the four ways in which it says so
     _ledger         whether both sides of the demo agree
     _screen         what the demo shows
     _stop           Ctrl-C as a question instead of an exception

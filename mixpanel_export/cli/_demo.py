@@ -1,22 +1,25 @@
-"""The command `demo`: a shop that logs, an emulator that receives, and whether both agree."""
+"""The command `demo`: a shop that speaks, an emulator that receives, and whether both agree."""
 
 from __future__ import annotations
 
 import http.client
 import importlib.util
-import logging
+import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from random import Random
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
-from mixpanel_export import MixpanelHandler, Pipeline, Settings
-from mixpanel_export.cli._ledger import differences
+from mixpanel_export import Pipeline
+from mixpanel_export.cli._doors import DOOR, make_pipeline, open_doors
+from mixpanel_export.cli._ledger import Stored, Told, differences
 from mixpanel_export.cli._shop import Shop
 from mixpanel_export.cli._stop import Stop
 from mixpanel_export.emulator import EmulatorProcess
@@ -29,6 +32,9 @@ _TICK: Final = 0.02
 # long without an answer.
 _PATIENCE: Final = 30.0
 _NO_PATIENCE: Final = 1.0
+
+# How long the emulator may take between two pieces of an answer, in seconds.
+_ANSWER: Final = 30.0
 
 
 @click.command()
@@ -51,10 +57,11 @@ def demo(seconds: float, rate: float, keep: bool) -> None:
     """
     Run a simulated shop against a local Mixpanel.
 
-    The shop logs through the logging module, as any application does, and its log records become
-    events on the emulator's page. At the end the ledger of the pipeline is compared with what the
-    emulator stored: the exit status is 0 if they agree, 1 if they do not. Ctrl-C closes the shop
-    early. Nothing leaves this machine, and no MIXPANEL_ variable changes anything.
+    The shop says what happens in it through logging, structlog, OpenTelemetry's spans and by hand,
+    as far as these are installed, and it becomes events on the emulator's page. At the end what was
+    said through each door and the ledger of the pipeline are compared with what the emulator
+    stored: the exit status is 0 if they agree, 1 if they do not. Ctrl-C closes the shop early.
+    Nothing leaves this machine, and no MIXPANEL_ or OTEL_ variable changes anything.
     """
     for module in ("rich", "starlette", "uvicorn"):
         if importlib.util.find_spec(module) is None:
@@ -63,16 +70,20 @@ def demo(seconds: float, rate: float, keep: bool) -> None:
             )
     # A proxy has no business between two processes of one machine.
     os.environ["NO_PROXY"] = "*"
+    # OpenTelemetry could be told to keep quiet, or to cut spans short.
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        del os.environ[name]
     with Stop() as stop, _emulator() as emulator:
         click.echo(f"A local Mixpanel with a live page:  {emulator.url}")
-        click.echo(f"A shop logs {rate:g} events a second for {seconds:g} s; Ctrl-C ends it.\n")
+        click.echo(f"A shop has {rate:g} events a second for {seconds:g} s; Ctrl-C ends it.")
         sys.exit(_run(emulator, stop, seconds, rate, keep=keep))
 
 
 @contextmanager
 def _emulator() -> Iterator[EmulatorProcess]:
     try:
-        emulator = EmulatorProcess()
+        # It must still have all events at the end.
+        emulator = EmulatorProcess("--max-stored", "0")
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     with emulator:
@@ -83,21 +94,22 @@ def _run(emulator: EmulatorProcess, stop: Stop, seconds: float, rate: float, *, 
     """Open the shop, close it, and compare; returns the exit status."""
     from mixpanel_export.cli._screen import show_ledger
 
-    # Given by hand, so that the environment has no say.
-    pipeline = Pipeline(Settings(token="demo", base_url=emulator.url))  # noqa: S106 -- any will do
-    shop = Shop(Random())  # noqa: S311 -- chance, not a secret
-    with _listening(logging.getLogger("shop"), MixpanelHandler(pipeline=pipeline)):
+    pipeline = make_pipeline(emulator.url)
+    with open_doors(pipeline) as (voices, absent):
+        click.echo("".join(f"{line}\n" for line in absent))
+        shop = Shop(Random(), voices)  # noqa: S311 -- chance, not a secret
         _open(shop, pipeline, emulator, stop, seconds, rate)
-    shop.close()
-    _drain(pipeline)
-    stats, stored = pipeline.stats, _counts(emulator)
+        shop.close()
+        _drain(pipeline)
+    told = Told(shop.said, shop.updates, shop.profiles)
+    stats, stored = pipeline.stats, _stored(emulator)
     click.echo()
-    show_ledger(shop.events, stats, stored)
+    show_ledger(told, stats, stored)
     click.echo()
-    if found := differences(shop.events, stats, stored):
+    if found := differences(told, stats, stored):
         click.echo("They differ:\n" + "\n".join(f"  {each}" for each in found), err=True)
         return 1
-    click.echo("Both agree: every event that was logged has arrived.")
+    click.echo("Both agree: what was said through each door has arrived.")
     if stop:
         return stop.status
     if keep:
@@ -105,18 +117,6 @@ def _run(emulator: EmulatorProcess, stop: Stop, seconds: float, rate: float, *, 
         while not stop:
             time.sleep(_TICK)
     return 0
-
-
-@contextmanager
-def _listening(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
-    """Have *handler*, and nobody else, hear what *logger* says."""
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 def _open(  # noqa: PLR0913, PLR0917 -- this is where they meet
@@ -152,7 +152,29 @@ def _drain(pipeline: Pipeline) -> None:
 
 
 def _counts(emulator: EmulatorProcess) -> Mapping[str, int]:
-    try:
+    with _answering():
         return emulator.stats()
+
+
+def _stored(emulator: EmulatorProcess) -> Stored:
+    """Ask the emulator for everything that is compared."""
+    with _answering():
+        profiles = {each["$distinct_id"]: each["properties"] for each in emulator.profiles()}
+        return Stored(emulator.stats(), _events_by_door(emulator.url), profiles)
+
+
+def _events_by_door(url: str) -> Mapping[str, int]:
+    """Count the different events that are stored there, one at a time: there may be many."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER)
+    with closing(connection):
+        connection.request("GET", "/_emulator/events?dedup=1")
+        events = map(json.loads, connection.getresponse())
+        return Counter(event["properties"].get(DOOR, "unknown") for event in events)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise click.ClickException(f"the emulator does not answer: {error}") from error

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mixpanel_export import Stats
+from mixpanel_export.cli._ledger import Stored, Told
 
 #: Shows how far things are: seconds passed, the pipeline's ledger, the emulator's counts.
 Show = Callable[[float, Stats, Mapping[str, int]], None]
@@ -54,16 +55,20 @@ def progress(seconds: float) -> Iterator[tuple[Show, float]]:
         yield show, 0.2
 
 
-def show_ledger(logged: int, stats: Stats, stored: Mapping[str, int]) -> None:
-    """Print the whole ledger beside what the emulator stored."""
+def show_ledger(told: Told, stats: Stats, stored: Stored) -> None:
+    """Print what was said and what has arrived, door by door, and both ledgers in full."""
+    console = Console(highlight=False)
+    console.print(_doors(told, stored))
+    console.print()
     rows = [
-        ("logged", logged),
+        ("events", sum(told.events.values())),
+        ("profile updates", told.updates),
         *_rows(stats, ("accepted", "delivered", "rejected", "queued", "abandoned")),
         ("dropped", sum(stats.dropped.values())),
         *((f"  {reason}", count) for reason, count in stats.dropped.items()),
         ("ignored (not events)", stats.ignored),
     ]
-    Console(highlight=False).print(_table(rows, stored))
+    console.print(_table(rows, stored.counts))
 
 
 def _show_line(passed: float, stats: Stats, stored: Mapping[str, int]) -> None:
@@ -75,6 +80,18 @@ def _show_line(passed: float, stats: Stats, stored: Mapping[str, int]) -> None:
 
 def _rows(stats: Stats, names: tuple[str, ...]) -> list[_Row]:
     return [(name, getattr(stats, name)) for name in names]
+
+
+def _doors(told: Told, stored: Stored) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("door", min_width=20)
+    for side in ("said", "arrived"):
+        table.add_column(side, justify="right", min_width=7)
+    for door in {**told.events, **stored.events}:
+        said, arrived = (events.get(door, 0) for events in (told.events, stored.events))
+        table.add_row(door, _number(said), _number(arrived))
+    table.add_row("profiles", _number(len(told.profiles)), _number(len(stored.profiles)))
+    return table
 
 
 def _table(left: list[_Row], stored: Mapping[str, int]) -> Table:

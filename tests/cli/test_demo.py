@@ -34,7 +34,19 @@ HOSTILE = {
     "HTTP_PROXY": "http://127.0.0.1:9",
     "ALL_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "",
+    "OTEL_SDK_DISABLED": "true",
+    "OTEL_TRACES_SAMPLER": "always_off",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT": "1",
 }
+
+
+# Runs the command line in a Python that cannot import some modules.
+WITHOUT = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(",")))
+from mixpanel_export.cli import main
+main()
+"""
 
 
 class Demo:
@@ -66,12 +78,14 @@ class Demo:
 
 
 @contextmanager
-def demo(*options: str, env: Mapping[str, str] | None = None) -> Iterator[Demo]:
+def demo(
+    *options: str, env: Mapping[str, str] | None = None, without: str = "none"
+) -> Iterator[Demo]:
     """
-    Run the demo in a process of its own, in a pipe.
+    Run the demo in a process of its own, in a pipe; in one that cannot import *without*.
     """
     child = subprocess.Popen(
-        [sys.executable, "-m", "mixpanel_export", "demo", *options],
+        [sys.executable, "-c", WITHOUT, without, "demo", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **(env or {})},
@@ -121,6 +135,15 @@ def ledger_of(said: str) -> dict[str, int]:
     return found
 
 
+def doors_of(said: str) -> dict[str, tuple[int, int]]:
+    """
+    Read what was said and what arrived, by door.
+    """
+    table = said.partition("door ")[2].partition("\n\n")[0].splitlines()[1:]
+    rows = [line.rsplit(None, 2) for line in table]
+    return {name.strip(): (int(said), int(arrived)) for name, said, arrived in rows}
+
+
 def test_in_a_pipe_it_is_lines_and_a_ledger() -> None:
     """
     Without a terminal: the address at once, a line a second, the ledger, no control characters.
@@ -137,18 +160,21 @@ def test_in_a_pipe_it_is_lines_and_a_ledger() -> None:
 
 def test_the_ledger_shows_both_sides() -> None:
     """
-    Everything that was logged stands on both sides; ordinary log lines were seen and ignored.
+    Everything that was said stands on both sides; ordinary lines were seen and ignored.
     """
     with demo("--seconds", "1", "--rate", "600") as running:
         assert running.wait() == 0
 
     ledger = ledger_of(running.said)
     ignored = ledger.pop("ignored (not events)")
+    updates = ledger["profile updates"]
     assert ignored > 0
+    assert updates > 0
     assert ledger == {
-        "logged": 600,
-        "accepted": 600,
-        "delivered": 600,
+        "events": 600,
+        "profile updates": updates,
+        "accepted": 600 + updates,
+        "delivered": 600 + updates,
         "rejected": 0,
         "queued": 0,
         "abandoned": 0,
@@ -160,9 +186,39 @@ def test_the_ledger_shows_both_sides() -> None:
     }
 
 
+@pytest.mark.structlog
+@pytest.mark.otel
+def test_all_doors_are_shown() -> None:
+    """
+    With everything installed the shop speaks through four doors, and each has its share.
+    """
+    with demo("--seconds", "1", "--rate", "600") as running:
+        assert running.wait() == 0
+
+    doors = doors_of(running.said)
+    profiles = doors.pop("profiles")
+    assert list(doors) == ["logging", "structlog", "OpenTelemetry", "by hand"]
+    assert all(said == arrived > 50 for said, arrived in doors.values())
+    assert sum(said for said, _ in doors.values()) == 600
+    assert profiles[0] == profiles[1] > 0
+    assert "not installed" not in running.said
+
+
+def test_doors_that_are_not_installed_are_named() -> None:
+    """
+    With the command's own extras alone two doors are there; of the others it says what they need.
+    """
+    with demo("--seconds", "0.5", without="structlog,opentelemetry,opentelemetry.sdk") as running:
+        assert running.wait() == 0
+
+    assert list(doors_of(running.said)) == ["logging", "by hand", "profiles"]
+    assert "structlog: not installed; pip install 'mixpanel-export[structlog]'\n" in running.said
+    assert "OpenTelemetry: not installed; pip install 'mixpanel-export[otel]'\n" in running.said
+
+
 def test_the_environment_has_no_say() -> None:
     """
-    Neither MIXPANEL_ variables nor a proxy change what the demo does.
+    Neither MIXPANEL_ nor OTEL_ variables nor a proxy change what the demo does.
     """
     with demo("--seconds", "0.5", env=HOSTILE) as running:
         assert running.wait() == 0
@@ -197,7 +253,7 @@ def test_an_emulator_does_not_outlive_a_killed_demo() -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_closes_the_shop_early(number: signal.Signals, status: int) -> None:
     """
-    Ctrl-C or SIGTERM: what was logged is delivered, the ledger shown, the status says why.
+    Ctrl-C or SIGTERM: what was said is delivered, the ledger shown, the status says why.
     """
     with demo("--seconds", "60") as running:
         url = running.wait_for(r"http://\S+")[0]
@@ -283,8 +339,8 @@ class Liar(EmulatorProcess):
     An emulator that acknowledges five events which it never stores.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args: str) -> None:
+        super().__init__(*args)
         body = {"code": 200, "num_records_imported": 5, "status": "OK"}
         self.faults([{"path": "/import", "times": 1, "status": 200, "body": body}])
 
@@ -294,14 +350,14 @@ class Mortal(EmulatorProcess):
     An emulator that is gone before anything can be stored.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args: str) -> None:
+        super().__init__(*args)
         os.kill(self.pid, signal.SIGKILL)
         while listens(self.url):
             time.sleep(0.01)
 
 
-def stillborn() -> EmulatorProcess:
+def stillborn(*_args: str) -> EmulatorProcess:
     """
     Stand for an emulator that does not start.
     """

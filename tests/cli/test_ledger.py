@@ -10,42 +10,93 @@ from typing import Any
 import pytest
 
 from mixpanel_export import Stats
-from mixpanel_export.cli._ledger import differences
+from mixpanel_export.cli._ledger import Stored, Told, differences
 
-GOOD = Stats(accepted=1_200, delivered=1_200, ignored=7, requests=3)
-STORED = {"imported": 1_200, "distinct": 1_200, "duplicates": 0, "rejected": 0, "vanished": 0}
+TOLD = Told({"logging": 700, "by hand": 500}, 30, {"u-1": {"plan": "pro"}, "u-2": {"plan": "free"}})
+GOOD = Stats(accepted=1_230, delivered=1_230, ignored=7, requests=3)
+COUNTS = {
+    "imported": 1_200,
+    "distinct": 1_200,
+    "duplicates": 0,
+    "rejected": 0,
+    "updates_rejected": 0,
+    "vanished": 0,
+}
+STORED = Stored(COUNTS, TOLD.events, TOLD.profiles)
+
+
+def stored(**counts: int) -> Stored:
+    """
+    Give what the emulator says with other counts.
+    """
+    return STORED._replace(counts={**COUNTS, **counts})
 
 
 def test_equal_books_have_no_differences() -> None:
     """
-    All that was logged was accepted, delivered and stored: nothing to say.
+    All that was said was accepted, delivered and stored: nothing to say.
     """
-    assert differences(1_200, GOOD, STORED) == []
+    assert differences(TOLD, GOOD, STORED) == []
 
 
 def test_repetitions_are_no_difference() -> None:
     """
     An event that was sent twice is one event in every report.
     """
-    stored = {**STORED, "imported": 1_300, "duplicates": 100}
-
-    assert differences(1_200, GOOD, stored) == []
+    assert differences(TOLD, GOOD, stored(imported=1_300, duplicates=100)) == []
 
 
 def test_what_the_door_did_not_take_is_a_difference() -> None:
     """
-    An event that was logged and never accepted is named, even if no reason was counted.
+    An event that was said and never accepted is named, even if no reason was counted.
     """
-    assert differences(1_201, GOOD, STORED) == ["1,201 logged, but 1,200 accepted"]
+    told = TOLD._replace(events={"logging": 700, "by hand": 501})
+
+    assert differences(told, GOOD, STORED) == [
+        "1,201 said, but 1,200 accepted",
+        "501 said through by hand, but 500 in the emulator",
+    ]
+
+
+def test_doors_that_make_up_for_each_other_are_a_difference() -> None:
+    """
+    Sums that agree are not enough: each door is compared for itself, one that nobody knows, too.
+    """
+    events = {"logging": 700, "by hand": 499, "unknown": 1}
+
+    assert differences(TOLD, GOOD, STORED._replace(events=events)) == [
+        "500 said through by hand, but 499 in the emulator",
+        "0 said through unknown, but 1 in the emulator",
+    ]
+
+
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        {"u-1": {"plan": "pro"}},
+        {"u-1": {"plan": "pro"}, "u-2": {"plan": "team"}},
+        {**TOLD.profiles, "u-3": {"plan": "free"}},
+    ],
+)
+def test_a_wrong_profile_is_a_difference(profiles: dict[str, dict[str, str]]) -> None:
+    """
+    A profile that is missing, one with another value, and one that nobody has set: each counts.
+    """
+    assert differences(TOLD, GOOD, STORED._replace(profiles=profiles)) == [
+        "1 profiles that are not as they were set"
+    ]
 
 
 def test_what_was_not_delivered_is_a_difference() -> None:
     """
     Accepted and delivered are compared.
     """
-    stats = replace(GOOD, accepted=1_201)
+    stats = replace(GOOD, delivered=1_229)
 
-    assert differences(1_201, stats, STORED) == ["1,201 accepted, but 1,200 delivered"]
+    assert differences(TOLD, stats, STORED) == [
+        "1,200 accepted, but 1,199 delivered",
+        "1,199 delivered, but 1,200 distinct in the emulator",
+    ]
 
 
 @pytest.mark.parametrize("distinct", [1_199, 1_201])
@@ -53,9 +104,7 @@ def test_what_the_emulator_does_not_have_is_a_difference(distinct: int) -> None:
     """
     Delivered and stored are compared, in both directions.
     """
-    stored = {**STORED, "distinct": distinct}
-
-    assert differences(1_200, GOOD, stored) == [
+    assert differences(TOLD, GOOD, stored(distinct=distinct)) == [
         f"1,200 delivered, but {distinct:,} distinct in the emulator"
     ]
 
@@ -68,7 +117,7 @@ def test_whatever_else_happened_to_an_event_is_a_difference(name: str) -> None:
     found: dict[str, Any] = {name: 2}
     stats = replace(GOOD, **found)
 
-    assert differences(1_200, stats, STORED) == [f"2 {name}"]
+    assert differences(TOLD, stats, STORED) == [f"2 {name}"]
 
 
 def test_dropped_events_are_a_difference_by_reason() -> None:
@@ -77,13 +126,14 @@ def test_dropped_events_are_a_difference_by_reason() -> None:
     """
     stats = replace(GOOD, dropped={"full": 2, "transform": 1})
 
-    assert differences(1_200, stats, STORED) == ["2 dropped (full)", "1 dropped (transform)"]
+    assert differences(TOLD, stats, STORED) == ["2 dropped (full)", "1 dropped (transform)"]
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("rejected", "3 rejected by the emulator"),
+        ("updates_rejected", "3 updates rejected by the emulator"),
         ("vanished", "3 acknowledged but not stored by the emulator"),
     ],
 )
@@ -91,4 +141,4 @@ def test_what_the_emulator_did_not_keep_is_a_difference(name: str, words: str) -
     """
     The emulator's own counts of events that it did not keep must be zero.
     """
-    assert differences(1_200, GOOD, {**STORED, name: 3}) == [words]
+    assert differences(TOLD, GOOD, stored(**{name: 3})) == [words]

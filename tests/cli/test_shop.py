@@ -1,85 +1,120 @@
 """
-The simulated shop behaves as an application does, and knows what it has logged.
+The simulated shop behaves as an application does, and knows what it has said.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from mixpanel_export import bound
 from mixpanel_export._context import current
-from mixpanel_export.cli._shop import Shop
-
-STANDARD = vars(logging.makeLogRecord({})).keys()
+from mixpanel_export.cli._shop import Shop, Visitor, Voice
 
 
 class Heard(NamedTuple):
     """
-    A record of the shop: its message, its own fields, and what was bound.
+    What the shop said: its name, its fields, what it sets in the profile, and what was bound.
     """
 
     message: str
-    fields: Mapping[str, object]
+    fields: Mapping[str, Any]
+    profile: Mapping[str, Any]
     bound: Mapping[str, object]
 
 
-class Listener(logging.Handler):
+class Listener(Voice):
     """
-    Keeps what it hears.
+    Keeps what it is to say.
     """
+
+    name = "listener"
 
     def __init__(self) -> None:
-        super().__init__()
         self.heard: list[Heard] = []
+        self.notes: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def say(
+        self, visitor: Visitor, event: str, fields: Mapping[str, Any], profile: Mapping[str, Any]
+    ) -> None:
         """
-        Keep one.
+        Keep an event.
         """
-        fields = {name: value for name, value in vars(record).items() if name not in STANDARD}
-        self.heard.append(Heard(str(record.msg), fields, current()))
+        assert current()["distinct_id"] == visitor.distinct_id
+        self.heard.append(Heard(event, fields, profile, current()))
+
+    def note(self, text: str, *arguments: object) -> None:
+        """
+        Keep an ordinary line.
+        """
+        self.notes.append(text % arguments)
+
+
+class Another(Listener):
+    """
+    The same under another name.
+    """
+
+    name = "another"
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
+def listener() -> Listener:
     """
     Hears everything that the shop says.
     """
-    logger, listener = logging.getLogger("shop"), Listener()
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(listener)
-    yield listener
-    logger.removeHandler(listener)
-    logger.level, logger.propagate = before
+    return Listener()
 
 
 @pytest.fixture
-def shop() -> Iterator[Shop]:
+def shop(listener: Listener) -> Iterator[Shop]:
     """
     A shop in which always the same happens.
     """
-    shop = Shop(Random(1))
+    shop = Shop(Random(1), [listener])
     yield shop
     shop.close()
 
 
 def test_a_step_is_one_event(shop: Shop, listener: Listener) -> None:
     """
-    Each step logs one record with fields, and all records without fields are counted apart.
+    Each step says one event, and all ordinary lines are counted apart.
     """
     for _ in range(1_000):
         shop.step()
 
-    events = [heard for heard in listener.heard if heard.fields]
-    assert len(events) == shop.events == 1_000
-    assert len(listener.heard) - len(events) == shop.lines > 0
+    assert len(listener.heard) == shop.events == 1_000
+    assert len(listener.notes) == shop.lines > 0
+
+
+def test_visits_speak_with_the_voices_in_turn() -> None:
+    """
+    Each voice has its share, and what was said with each is counted.
+    """
+    voices = [Listener(), Another()]
+    shop = Shop(Random(1), voices)
+    for _ in range(1_000):
+        shop.step()
+    shop.close()
+
+    assert shop.said == {voice.name: len(voice.heard) for voice in voices}
+    assert min(shop.said.values()) > 300
+
+
+def test_profiles_are_known(shop: Shop, listener: Listener) -> None:
+    """
+    Whoever signs up has a profile; the shop knows how often it was set, and to what.
+    """
+    for _ in range(1_000):
+        shop.step()
+
+    updates = [heard for heard in listener.heard if heard.profile]
+    assert {heard.message for heard in updates} == {"Signed Up"}
+    assert shop.updates == len(updates) > 0
+    assert shop.profiles == {heard.bound["distinct_id"]: heard.profile for heard in updates}
 
 
 def test_everything_happens_that_shops_are_about(shop: Shop, listener: Listener) -> None:
@@ -89,7 +124,7 @@ def test_everything_happens_that_shops_are_about(shop: Shop, listener: Listener)
     for _ in range(1_000):
         shop.step()
 
-    assert {heard.message for heard in listener.heard if heard.fields} == {
+    assert {heard.message for heard in listener.heard} == {
         "Page Viewed",
         "Signed Up",
         "Added to Cart",
