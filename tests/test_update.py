@@ -232,6 +232,6 @@ def test_a_verb_may_bring_its_own_time_and_id() -> None:
     """
     event = Event("$identify", time=1_600_000_000, insert_id="mine", properties={"a": "\ud800"})
 
-    properties = orjson.loads(seal_verb(event, "made-up", 1.0).line)["properties"]
+    properties = orjson.loads(seal_verb(event, "made-up", 1_700_000_000.0).line)["properties"]
 
     assert (properties["time"], properties["$insert_id"]) == (1_600_000_000_000, "mine")
