@@ -241,7 +241,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
         if stamped and name in OPERATIONS:
             operations.append(name)
         elif name not in HONOURED and name not in IDENTITY and privacy.keeps(name):
-            sent = cut(name + "_" if name in _RESERVED else name)
+            sent = cut(privacy.name(name + "_" if name in _RESERVED else name))
             if privacy.hides(name):
                 hidden[sent] = SCRUBBED
             pairs.setdefault(sent, key)

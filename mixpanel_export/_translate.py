@@ -38,6 +38,9 @@ Sealed = bytes | Aside | Drop | tuple[bytes | Aside | Drop, ...]
 #: -- Mixpanel docs, Events and Properties (read 2026-08-21). One program has tens.
 MANY_NAMES: Final = 500
 
+# What stands there if a field of the event itself cannot be used.
+_UNUSABLE: Final = frozenset({"time_", "ip_"})
+
 # What a user should know, at most once an hour, and nothing is lost by.
 _HINTS: Final = {
     "names": f"more than {MANY_NAMES} different names of events; an event is one of few things that"
@@ -352,6 +355,8 @@ class Translator:
             name = self._as_name(name)
         if plan.honoured:
             honour(properties, fields, now)
+            for unusable in properties.keys() & _UNUSABLE:
+                properties[unusable] = self._filler.text(properties[unusable])
             if "time_" in properties:
                 self._tell("time")
         if properties["$insert_id"] is None:

@@ -195,7 +195,7 @@ def seal_verb(event: Event, insert_id: str, now: float, privacy: Privacy = _USUA
             continue
         cleaned = clean(value) if name in _IDS else clean(value, privacy=privacy)
         if cleaned is not MISSING:
-            properties[name] = SCRUBBED if privacy.hides(name) else cleaned
+            properties[privacy.name(name)] = SCRUBBED if privacy.hides(name) else cleaned
     return Aside(Lane.IDENTITY, _dump({"event": event.name, "properties": properties}), True)
 
 
@@ -211,13 +211,13 @@ def _operand(operation: str, value: object, privacy: Privacy) -> Any:  # noqa: A
         return ""
     if operation == "$unset":
         names = [value] if issubclass(type(value), str) else value
-        return [text_of(name) for name in _some(names, (list, tuple, set))]
+        return [privacy.name(text_of(name)) for name in _some(names, (list, tuple, set))]
     operand = {}
     for key, each in _some(value, (Mapping,)):
         name = text_of(key)
         cleaned = clean(each, MAX_PROFILE_NESTED_BYTES, privacy)
         if privacy.keeps(name) and cleaned is not MISSING:
-            operand[name] = SCRUBBED if privacy.hides(name) else cleaned
+            operand[privacy.name(name)] = SCRUBBED if privacy.hides(name) else cleaned
     return operand
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from mixpanel_export import Event, Pipeline
 from mixpanel_export._limits import (
-    MAX_AHEAD_MS,
     MAX_PROFILE_NESTED_BYTES,
     MAX_SAFE_INTEGER,
     MAX_STRING_BYTES,
@@ -199,7 +198,7 @@ def fields(draw: st.DrawFn, name: st.SearchStrategy[Any] = odd_names) -> dict[An
     return {key: reveal(value) for key, value in found.items()}
 
 
-class Silent(Exception):
+class SilentError(Exception):
     """
     An error that cannot say what is wrong.
     """
@@ -213,14 +212,14 @@ def raised(error: BaseException) -> BaseException:
     Raise an error, so that it has a trace.
     """
     try:
-        raise error
+        raise error  # noqa: TRY301 -- to be caught here
     except BaseException as caught:  # noqa: BLE001 -- it is what was asked for
         return caught
 
 
 errors = st.one_of(
     st.builds(ValueError, values),
-    st.builds(Silent),
+    st.builds(SilentError),
     st.builds(lambda text: raised(OSError(text)), any_text),
     st.builds(lambda text: raised(KeyboardInterrupt(text)), any_text),
 )
@@ -256,4 +255,3 @@ doors: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         | crowds,
     },
 )
-AHEAD = MAX_AHEAD_MS / 1000

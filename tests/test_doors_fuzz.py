@@ -70,7 +70,7 @@ class Careful(MixpanelHandler):
     around=fields(any_text),
     door=doors,
 )
-def test_logging(  # noqa: PLR0913 -- all that a record has
+def test_logging(  # noqa: PLR0913, PLR0917 -- all that a record has
     messages: object,
     arguments: tuple[Any, ...],
     said: dict[Any, Any],
@@ -120,8 +120,8 @@ def test_records_that_are_none(
     handler = MixpanelHandler(pipeline=pipeline, include=("message", "stack"))
     record = logging.makeLogRecord({"name": "shop", "msg": "Order Placed"})
     vars(record).update({**said, **attributes, "created": created})
-    for name in attributes:
-        vars(record)[name] = reveal(attributes[name])
+    for name, value in attributes.items():
+        vars(record)[name] = reveal(value)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging, "raiseExceptions", False)
@@ -142,7 +142,7 @@ def test_records_that_are_none(
     around=fields(any_text),
     door=doors,
 )
-def test_structlog(  # noqa: PLR0913 -- all that is said to it
+def test_structlog(  # noqa: PLR0913, PLR0917 -- all that is said to it
     said: dict[Any, Any],
     event: object,
     beside: dict[str, Any],
