@@ -6,7 +6,7 @@ import logging
 from _thread import get_ident
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mixpanel_export._context import current, plus
 from mixpanel_export._door import Door
@@ -131,7 +131,7 @@ class MixpanelHandler(logging.Handler):
                 if issubclass(type(name), Mapping):
                     # structlog hands its event dict to a formatter like this, and formatters of
                     # JSON take any; the record's own fields are there as well.
-                    name, fields, _ = read({**fields, **name})
+                    name, fields, _ = read({**fields, **cast("Mapping[Any, Any]", name)})
                 else:
                     name = name_of(name)
             elif "\n" in name:

@@ -37,9 +37,9 @@ TOKEN = "7f3c" + "a9d1" * 7
 SECRET = "Zq81" + "mV5k" * 7
 OLD = "9e0b" + "44c2" * 7
 ACCOUNT = {"service_account": "shop.mp-service-account", "project_id": "4711"}
-BY_TOKEN = {"token": TOKEN}
-BY_ACCOUNT = {**ACCOUNT, "service_secret": SECRET, "token": TOKEN}
-BY_SECRET = {"api_secret": OLD}
+BY_TOKEN: dict[str, Any] = {"token": TOKEN}
+BY_ACCOUNT: dict[str, Any] = {**ACCOUNT, "service_secret": SECRET, "token": TOKEN}
+BY_SECRET: dict[str, Any] = {"api_secret": OLD}
 
 
 def shown(text: object, given: Iterable[object] = (TOKEN, SECRET, OLD)) -> list[str]:
@@ -190,8 +190,8 @@ def misuse(pipeline: Pipeline) -> None:
     log.info("Nobody", extra={"distinct_id": "anonymous", "time": "never"})
     pipeline.submit(ProfileUpdate("u-1", "$set", {"a": 1}))
     pipeline.submit(Event("By Hand", properties={"a": "x" * 300}))
-    pipeline.flush(1.0)
-    pipeline.close(1.0)
+    pipeline.flush(0.3)
+    pipeline.close(0.1)
     pipeline.submit(Event("Too Late"))
 
 
@@ -223,20 +223,18 @@ def test_whatever_the_network_does(
     """
     caplog.set_level(logging.DEBUG)
     rejected: list[object] = []
-    more: dict[str, Any] = {"on_rejected": rejected.append, "shutdown_timeout": 1.0}
+    more: dict[str, Any] = {"on_rejected": rejected.append, "shutdown_timeout": 0.1}
 
     def wrong(event: Event) -> Event:
-        raise ValueError(f"a bug of the application's with {event.name}")
+        if event.name == "By Hand":
+            raise ValueError("a bug of the application's")
+        return event
 
     with warnings.catch_warnings(record=True) as warned, raw_server(*[reply or b""] * 30) as server:
         warnings.simplefilter("always")
         url = server.url if reply is not None else refuse_connections()
-        pipelines = [
-            Pipeline(Settings(**given, **more, base_url=url)),
-            Pipeline(Settings(**given, **more, base_url=url, transform=wrong)),
-        ]
-        for pipeline in pipelines:
-            misuse(pipeline)
+        pipeline = Pipeline(Settings(**given, **more, base_url=url, transform=wrong))
+        misuse(pipeline)
     printed = capfd.readouterr()
 
     assert caplog.records
@@ -247,7 +245,8 @@ def test_whatever_the_network_does(
         caplog.text,
         printed,
         rejected,
-        [(pipeline.health, pipeline.stats) for pipeline in pipelines],
+        pipeline.health,
+        pipeline.stats,
     ]
     assert [each for each in about if shown(each, given.values())] == []
 

@@ -106,7 +106,7 @@ def test_logging(  # noqa: PLR0913, PLR0917 -- all that a record has
 @anyhow
 @given(
     attributes=st.dictionaries(st.sampled_from(sorted(TAKEN - {"created"})), values, max_size=4),
-    created=st.sampled_from([None, "now", float("nan"), float("inf"), 1.7e9]) | any_text,
+    created=st.sampled_from([None, "now", float("nan"), float("inf"), [], 1.7e9]),
     said=fields(),
 )
 def test_records_that_are_none(

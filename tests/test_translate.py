@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from mixpanel_export import Event, Record, Settings
 from mixpanel_export._event import Drop
+from mixpanel_export._ids import MEMORY
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
     HOSTS,
@@ -1401,7 +1402,16 @@ class Broken:
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
     __repr__ = object.__repr__
+
+
+class Label(str):
+    """A text of an application's own type."""
+
+    __slots__ = ()
 
 
 # Long ones are made of few, since each character costs a draw.
@@ -1789,3 +1799,50 @@ def test_users_hear_of_the_first_record_that_is_no_event() -> None:
     """
     assert hints(said(logger="httpx"), said(name="warm"), said(name="hot")) == ["ignored"]
     assert hints(said({"mixpanel_event": False})) == ["ignored"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        (True, "Order Placed"),
+        (7, "Order Placed"),
+        (Label("Paid"), "Paid"),
+        (Broken(), "Order Placed"),
+        (0, None),
+        (Label(""), None),
+        ("", None),
+    ],
+)
+def test_marks_may_be_anything(mark: object, name: str | None) -> None:
+    """
+    What cannot say whether it is true counts as a mark.
+    """
+    record = said({"mixpanel.event": mark})
+
+    assert is_event(record) == (name is not None)
+    if name is not None:
+        assert event_of(record)["event"] == name
+
+
+def test_names_without_end_do_not_fill_the_memory() -> None:
+    """
+    A program that makes them up at run time still sends all of its events.
+    """
+    translator = Translator(Settings())
+
+    for number in range(MEMORY + 1):
+        line = translator.seal(said(name=f"Order {number}"), lambda: MADE_UP, lambda: NOW)
+        assert isinstance(line, bytes)
+
+    assert len(translator._names) == 1
+
+
+def test_half_a_character_spoils_nothing_beside_it() -> None:
+    """
+    It becomes a question mark; lists, numbers and objects stay what they are.
+    """
+    found = properties_of(said({"distinct_id": f"u{HALF}", "tags": ["a", "b"], "all": {"n": [1]}}))
+
+    assert found["distinct_id"] == "u?"
+    assert found["tags"] == ["a", "b"]
+    assert found["all"] == {"n": [1]}
