@@ -311,13 +311,13 @@ def name_of(body: object) -> str:
 
 
 def _page(value: object) -> Mapping[str, object]:
-    if not isinstance(value, str):
+    if not _is_text(value):
         return {}
     return {**_web.current_url(value), **_web.campaign(value.partition("?")[2])}
 
 
 def _called(value: object) -> Mapping[str, object]:
-    found = _web.current_url(value) if isinstance(value, str) else {}
+    found = _web.current_url(value) if _is_text(value) else {}
     return {"url_full": found["$current_url"]} if found else {}
 
 
@@ -343,7 +343,7 @@ def _referrer(value: object) -> Mapping[str, object]:
 
 
 def _agent(value: object) -> Mapping[str, object]:
-    return _web.agent(value) if isinstance(value, str) else {}
+    return _web.agent(value) if _is_text(value) else {}
 
 
 def _stack(value: object) -> Mapping[str, object]:
