@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._limits import MAX_NESTED_BYTES, MAX_STRING_BYTES
@@ -93,7 +93,8 @@ class Filler:
 
     def clean(self, value: object) -> Any:  # noqa: ANN401 -- any JSON
         """Give *value* as it is sent; see `mixpanel_export._values.clean`."""
-        if isinstance(value, datetime) and value.tzinfo is None:
+        # By its type: an object may even raise when it is asked for its class.
+        if issubclass(type(value), datetime) and cast("datetime", value).tzinfo is None:
             self._tell("naive")
         return clean(value, privacy=self.privacy)
 

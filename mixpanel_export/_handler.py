@@ -6,7 +6,7 @@ import logging
 from _thread import get_ident
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mixpanel_export._context import current, plus
 from mixpanel_export._door import Door
@@ -19,6 +19,7 @@ from mixpanel_export._message import (
     is_from_here,
     name_of,
     read,
+    text_of_record,
 )
 from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._record import new_record
@@ -105,12 +106,12 @@ class MixpanelHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take *record*."""
-        # A record of a thread that delivers would feed on itself.
-        thread = record.thread or get_ident()
-        if thread in delivering and is_delivering(thread) and is_from_here(record):
-            self._door.pipeline.ignore()
-            return
         try:
+            # A record of a thread that delivers would feed on itself.
+            thread = record.thread or get_ident()
+            if thread in delivering and is_delivering(thread) and is_from_here(record):
+                self._door.pipeline.ignore()
+                return
             if record.name not in self._met:
                 self._meet(record)
             items = islice(vars(record).items(), _SKIP, None)
@@ -126,10 +127,11 @@ class MixpanelHandler(logging.Handler):
                 fields = {**arguments(record.args), **fields}
             name = record.msg
             if type(name) is not str:
-                if isinstance(name, Mapping):
+                # By its type: an object may even raise when it is asked for its class.
+                if issubclass(type(name), Mapping):
                     # structlog hands its event dict to a formatter like this, and formatters of
                     # JSON take any; the record's own fields are there as well.
-                    name, fields, _ = read({**fields, **name})
+                    name, fields, _ = read({**fields, **cast("Mapping[Any, Any]", name)})
                 else:
                     name = name_of(name)
             elif "\n" in name:
@@ -164,7 +166,7 @@ class MixpanelHandler(logging.Handler):
         """Give what is known beside the fields; it makes no record an event."""
         found = about(record.exc_info, self._include) if record.exc_info else {}
         if "message" in self._include:
-            found["message"] = record.getMessage()
+            found["message"] = text_of_record(record)
         if "stack" in self._include and record.stack_info:
             found.setdefault("stack", record.stack_info.splitlines()[-MOST_PLACES:])
         return found
@@ -183,6 +185,6 @@ def _usual(fields: dict[Any, Any]) -> dict[Any, Any]:
     """Leave out what formatters left behind, and spread the one field of loguru."""
     fields = {name: value for name, value in fields.items() if name not in _FORMATTED}
     # All that loguru was told is in there. -- loguru 0.7.3, StandardSink (read 2026-11-21).
-    if isinstance(fields.get("extra"), dict):
+    if issubclass(type(fields.get("extra")), dict):
         fields = {**fields.pop("extra"), **fields}
     return fields

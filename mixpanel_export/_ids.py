@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timezone
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, cast
 
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
@@ -64,13 +64,17 @@ def as_id(value: object, prefixed: bool = False) -> str:
 
 def milliseconds(value: object, now: float) -> int | None:
     """Read a time: a datetime, or a number of seconds or milliseconds; None if it is neither."""
-    if isinstance(value, datetime):
-        if value.utcoffset() is None:
-            value = value.replace(tzinfo=timezone.utc)
-        moments = [value.timestamp() * 1000]
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        moments = [value * 1000, value]
-    else:
+    # By its type: an object may even raise when it is asked for its class.
+    kind = type(value)
+    try:
+        if issubclass(kind, datetime):
+            moments = [_timestamp(cast("datetime", value)) * 1000]
+        elif issubclass(kind, (int, float)) and kind is not bool:
+            number = float(cast("float", value))
+            moments = [number * 1000, number]
+        else:
+            return None
+    except Exception:  # noqa: BLE001 -- somebody else's number or time zone may raise anything
         return None
     latest = now * 1000 + MAX_AHEAD_MS
     # The two readings of a number cannot both lie in this window.
@@ -84,6 +88,12 @@ def as_insert_id(value: object) -> str:
     return hashlib.sha256(_utf8(text)).hexdigest()[:32]
 
 
+def _timestamp(moment: datetime) -> float:
+    if moment.utcoffset() is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp()
+
+
 @lru_cache(maxsize=MEMORY)
 def address(text: str) -> str | None:
     """Give the canonical form of an IP address; ``"0"`` is "do not locate"; None for the rest."""
@@ -95,7 +105,8 @@ def address(text: str) -> str | None:
 
 def _whole_text(value: object) -> str:
     try:
-        return str(value)
+        # Exactly a text, and not something of a type of its own that lies about itself.
+        return str.__str__(str(value))
     except Exception:  # noqa: BLE001 -- somebody else's __str__ may raise anything
         return text_of(value)
 

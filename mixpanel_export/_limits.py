@@ -37,6 +37,10 @@ MAX_NESTED_BYTES: Final = 8_000
 # A list or an object on a profile: 256 KB. -- Property Reference, Data Types (read 2026-08-21).
 MAX_PROFILE_NESTED_BYTES: Final = 256_000
 
+# Properties of a profile. -- User Profile Limits (read 2026-08-21). An update that would bring more
+# fails as a whole.
+MAX_PROFILE_PROPERTIES: Final = 2_000
+
 # An update of a profile: 1 MB. -- User Profile Limits (read 2026-08-21).
 MAX_UPDATE_BYTES: Final = 1_000_000
 

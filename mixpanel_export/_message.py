@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from logging import LogRecord
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mixpanel_export._values import text_of
 
@@ -65,7 +65,7 @@ def name_of(message: object) -> str:
     """Name the event that a message describes: its text, or the class of an exception."""
     if type(message) is str:
         return headline(message) if "\n" in message else message
-    return type(message).__name__ if isinstance(message, BaseException) else text_of(message)
+    return type(message).__name__ if issubclass(type(message), BaseException) else text_of(message)
 
 
 def headline(text: str) -> str:
@@ -76,9 +76,9 @@ def headline(text: str) -> str:
 
 def arguments(args: object) -> dict[Any, Any]:
     """Name the arguments of a message: a mapping's own names, or ``arg_0``, ``arg_1`` and so on."""
-    if isinstance(args, Mapping):
-        return dict(args)
-    values = args if isinstance(args, tuple) else (args,)
+    if issubclass(type(args), Mapping):
+        return dict(cast("Mapping[Any, Any]", args))
+    values = cast("tuple[Any, ...]", args) if issubclass(type(args), tuple) else (args,)
     return {f"arg_{index}": value for index, value in enumerate(values)}
 
 
@@ -124,6 +124,14 @@ def read(said: Mapping[Any, Any]) -> tuple[str, dict[Any, Any], str]:
     return message, fields, logger if type(logger) is str else ""
 
 
+def text_of_record(record: LogRecord) -> str:
+    """Give a record's text: the template as it is if the arguments do not go into it."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 -- logging reports it where the text is printed
+        return text_of(record.msg)
+
+
 def about(failure: object, include: tuple[str, ...]) -> dict[str, object]:
     """
     Say what went wrong, as properties.
@@ -133,17 +141,20 @@ def about(failure: object, include: tuple[str, ...]) -> dict[str, object]:
 
         include: What else is wanted; ``stack`` is where it went wrong, the innermost place last.
     """
-    if isinstance(failure, tuple):
-        failure = failure[1] if len(failure) > 1 else None
-    elif not isinstance(failure, BaseException):
+    # By its type: an object may even raise when it is asked for its class.
+    if issubclass(type(failure), tuple):
+        given = cast("tuple[Any, ...]", failure)
+        failure = given[1] if len(given) > 1 else None
+    elif not issubclass(type(failure), BaseException):
         failure = sys.exc_info()[1]
-    if not isinstance(failure, BaseException):
+    if not issubclass(type(failure), BaseException):
         return {}
-    found: dict[str, object] = {"exception_type": type(failure).__name__}
+    error = cast("BaseException", failure)
+    found: dict[str, object] = {"exception_type": type(error).__name__}
     if "message" in include:
-        found["exception_message"] = text_of(failure)
+        found["exception_message"] = text_of(error)
     if "stack" in include:
-        found["stack"] = places(traceback.extract_tb(failure.__traceback__))
+        found["stack"] = places(traceback.extract_tb(error.__traceback__))
     return found
 
 

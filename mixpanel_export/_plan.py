@@ -124,6 +124,7 @@ _RESERVED: Final = frozenset(
 
 # These four become fields of the event; an unusable value of the last three stays as a property.
 HONOURED: Final = frozenset({"distinct_id", "time", "ip", "$insert_id"})
+_HEAD: Final = HONOURED - {"distinct_id"}
 
 # Loggers of frameworks and clients: their structured records describe themselves, not the product.
 # Fields of their own, in `extra` or as a mapping of arguments, were seen on records of aiohttp,
@@ -233,18 +234,20 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     hidden: dict[str, str] = {}
     operations = []
     for key in names:
-        name = key if isinstance(key, str) else text_of(key)
+        name = str.__str__(key) if issubclass(type(key), str) else text_of(key)
         if name in MARKS or (stamped and _is_stamp(name)):
             continue
         own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
         if stamped and name in OPERATIONS:
             operations.append(name)
         elif name not in HONOURED and name not in IDENTITY and privacy.keeps(name):
-            sent = cut(name + "_" if name in _RESERVED else name)
+            sent = cut(privacy.name(name + "_" if name in _RESERVED else name))
             if privacy.hides(name):
                 hidden[sent] = SCRUBBED
             pairs.setdefault(sent, key)
-    identity = tuple(name for name in IDENTITY if name in names)
+    # Only texts: another name may raise when it is compared.
+    texts = {name for name in names if issubclass(type(name), str)}
+    identity = tuple(name for name in IDENTITY if name in texts)
     by_names = {
         "all": True,
         "structured": own or bool(identity),
@@ -255,10 +258,10 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     return Plan(
         heed=heed,
         selected=by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity))),
-        mark=next((mark for mark in MARKS if mark in names), None) if heed else None,
+        mark=next((mark for mark in MARKS if mark in texts), None) if heed else None,
         identity=identity,
         aliases=tuple(name for name in identity if name != "distinct_id"),
-        honoured=any(name in HONOURED and name != "distinct_id" for name in names),
+        honoured=not _HEAD.isdisjoint(texts),
         pairs=tuple((key, name) for name, key in pairs.items()),
         operations=tuple(operations),
         hidden=hidden,

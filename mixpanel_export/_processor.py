@@ -140,7 +140,8 @@ class MixpanelProcessor:
         return Record(name, moment, fields, origin, bound)
 
     def _complain(self, event_dict: object, error: Exception) -> None:
-        if isinstance(event_dict, Mapping):
+        # By its type: an object may even raise when it is asked for its class.
+        if issubclass(type(event_dict), Mapping):
             self._notices.warn("bug", f"an event dict was not read: {type(error).__name__}")
         else:
             self._notices.warn(

@@ -9,9 +9,9 @@ What is to be done is worked out once for each set of names, and remembered.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 import orjson
 
@@ -287,17 +287,22 @@ def describe_resource(attributes: Mapping[str, object]) -> dict[str, object]:
     return found
 
 
+def _is_text(value: object) -> TypeGuard[str]:
+    # By its type: an object may even raise when it is asked for its class.
+    return issubclass(type(value), str)
+
+
 def event_name(attributes: Mapping[str, object], given: object) -> str:
     """Give the name that a log record has as an event; ``""`` if it is an ordinary one."""
     for name in (given, *(attributes.get(each) for each in _EVENT_NAMES)):
-        if name and isinstance(name, str):
+        if _is_text(name) and name:
             return name
     return ""
 
 
 def name_of(body: object) -> str:
     """Give the body of a log record as a name; ``""`` if it is none."""
-    text = body.strip() if isinstance(body, str) else ""
+    text = body.strip() if _is_text(body) else ""
     usable = len(text) <= _MAX_NAME and "\n" not in text and not _NUMBER.search(text)
     return text if usable else ""
 
@@ -306,18 +311,18 @@ def name_of(body: object) -> str:
 
 
 def _page(value: object) -> Mapping[str, object]:
-    if not isinstance(value, str):
+    if not _is_text(value):
         return {}
     return {**_web.current_url(value), **_web.campaign(value.partition("?")[2])}
 
 
 def _called(value: object) -> Mapping[str, object]:
-    found = _web.current_url(value) if isinstance(value, str) else {}
+    found = _web.current_url(value) if _is_text(value) else {}
     return {"url_full": found["$current_url"]} if found else {}
 
 
 def _path(value: object) -> Mapping[str, object]:
-    if not isinstance(value, str) or not value.startswith("/"):
+    if not _is_text(value) or not value.startswith("/"):
         return {}
     path, _, query = value.partition("?")
     # Cleaned as part of an address, since that is what the rules for secrets are about.
@@ -326,22 +331,23 @@ def _path(value: object) -> Mapping[str, object]:
 
 
 def _query(value: object) -> Mapping[str, object]:
-    return _web.campaign(value) if isinstance(value, str) else {}
+    return _web.campaign(value) if _is_text(value) else {}
 
 
 def _referrer(value: object) -> Mapping[str, object]:
     # Headers are lists, since each may be sent more than once.
-    if isinstance(value, (list, tuple)):
-        value = value[0] if value else None
-    return _web.referrer(value) if isinstance(value, str) else {}
+    if issubclass(type(value), (list, tuple)):
+        found = cast("Sequence[object]", value)
+        value = found[0] if found else None
+    return _web.referrer(value) if _is_text(value) else {}
 
 
 def _agent(value: object) -> Mapping[str, object]:
-    return _web.agent(value) if isinstance(value, str) else {}
+    return _web.agent(value) if _is_text(value) else {}
 
 
 def _stack(value: object) -> Mapping[str, object]:
-    return {"stack": value.splitlines()[-_MOST_LINES:] if isinstance(value, str) else value}
+    return {"stack": value.splitlines()[-_MOST_LINES:] if _is_text(value) else value}
 
 
 def _platform(value: object) -> Mapping[str, object]:

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 #: 2,000 is found in 22, two or three of them still fit.
 MAX_BISECTIONS: Final = 64
 
+#: What has fewer characters is looked for nowhere: it would be found in every other word, and is
+#: made up for a test. Mixpanel's tokens and secrets have 32.
+SHORTEST_SECRET: Final = 8
+
 
 @dataclass(slots=True)
 class _Search:
@@ -135,6 +139,10 @@ class Sender:
         self._transport = transport
         self._clock = clock
         self._random = random
+        given = (settings.token, settings.service_secret, settings.api_secret)
+        self._secrets = tuple(
+            each.encode() for each in given if each and len(each) >= SHORTEST_SECRET
+        )
 
     def attempt(self, shipment: Shipment, deadline: Deadline) -> Attempt:
         """
@@ -230,11 +238,20 @@ class Sender:
 
     def _send(self, request: Request, deadline: Deadline) -> Response | TransportError:
         try:
-            return self._transport.send(request, deadline)
+            answer = self._transport.send(request, deadline)
         except TransportError as error:
             return error
         except Exception as error:  # noqa: BLE001 -- a transport is somebody else's code
-            return TransportError(f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            return TransportError(self._masked(text.encode("utf-8", "replace")).decode())
+        # Its words end up in logs, and a server or a proxy may repeat what it was sent.
+        masked = self._masked(answer.body)
+        return answer if masked == answer.body else replace(answer, body=masked)
+
+    def _masked(self, text: bytes) -> bytes:
+        for secret in self._secrets:
+            text = text.replace(secret, b"***")
+        return text
 
     def _later(self, outcome: Outcome, shipment: Shipment, delay: float) -> Attempt:
         due = self._clock.monotonic() + delay

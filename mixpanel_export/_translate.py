@@ -13,7 +13,7 @@ nothing after this file may write a line again. It never holds a credential.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._fill import Filler
@@ -37,6 +37,9 @@ Sealed = bytes | Aside | Drop | tuple[bytes | Aside | Drop, ...]
 #: So many different names of events are too many. Mixpanel shows no more than 5,000 of a project.
 #: -- Mixpanel docs, Events and Properties (read 2026-08-21). One program has tens.
 MANY_NAMES: Final = 500
+
+# What stands there if a field of the event itself cannot be used.
+_UNUSABLE: Final = frozenset({"time_", "ip_"})
 
 # What a user should know, at most once an hour, and nothing is lost by.
 _HINTS: Final = {
@@ -196,7 +199,7 @@ class Translator:
         if not isinstance(item, Event):
             return self._seal_update(item)  # type: ignore[arg-type] # a record never gets here
         if item.name in VERBS:
-            return seal_verb(item, insert_id(), wall())
+            return seal_verb(item, insert_id(), wall(), self._filler.privacy)
         return self._seal_event(item, insert_id, wall)
 
     def _seal_update(self, update: ProfileUpdate | GroupUpdate) -> Aside | Drop:
@@ -238,9 +241,9 @@ class Translator:
         """Give the event's name, or None if the record is no event."""
         if plan.mark is not None:
             mark = record.fields[plan.mark]
-            if not mark:
-                return None
-            return mark if isinstance(mark, str) else record.name
+            if mark is True:
+                return record.name
+            return mark or None if type(mark) is str else _marked(mark, record.name)
         grounds = record.grounds
         if grounds is None:
             selected = plan.selected
@@ -352,6 +355,8 @@ class Translator:
             name = self._as_name(name)
         if plan.honoured:
             honour(properties, fields, now)
+            for unusable in properties.keys() & _UNUSABLE:
+                properties[unusable] = self._filler.text(properties[unusable])
             if "time_" in properties:
                 self._tell("time")
         if properties["$insert_id"] is None:
@@ -393,7 +398,7 @@ class Translator:
             value = fields[name]
             if value is not None:
                 owner = as_id(value, name == "$device_id")
-                if not owner and value != "":
+                if not owner and not (type(value) is str and not value):
                     self._tell("ids")
                 return owner
         return ""
@@ -404,6 +409,16 @@ class Translator:
 
 def _hide(properties: dict[str, Any], plan: Plan) -> None:
     properties.update((name, plan.hidden[name]) for name in plan.hidden if name in properties)
+
+
+def _marked(mark: object, name: str) -> str | None:
+    """Give the name of an event whose mark is neither True nor a plain text."""
+    try:
+        if not mark:
+            return None
+    except Exception:  # noqa: BLE001 -- somebody else's __bool__ may raise anything
+        return name
+    return str.__str__(cast("str", mark)) if issubclass(type(mark), str) else name
 
 
 def _is_blank(name: str) -> bool:

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from mixpanel_export._batch import Lane
 from mixpanel_export._event import Drop, Event
-from mixpanel_export._ids import as_id
-from mixpanel_export._limits import MAX_PROFILE_NESTED_BYTES, MAX_UPDATE_BYTES
+from mixpanel_export._ids import as_id, as_insert_id, milliseconds
+from mixpanel_export._limits import (
+    MAX_PROFILE_NESTED_BYTES,
+    MAX_PROFILE_PROPERTIES,
+    MAX_UPDATE_BYTES,
+)
 from mixpanel_export._privacy import SCRUBBED, Privacy
 from mixpanel_export._values import MISSING, clean, cut, repaired, text_of
 
@@ -146,6 +151,9 @@ def merge_event(distinct_id: str, other_id: str) -> Event:
 #: Events of these names change identities.
 VERBS: Final = frozenset({"$identify", "$create_alias", "$merge"})
 
+# What they are about.
+_IDS: Final = frozenset({"distinct_id", "$identified_id", "$anon_id", "alias", "$distinct_ids"})
+
 
 def seal_update(update: ProfileUpdate | GroupUpdate, privacy: Privacy = _USUAL) -> Aside | Drop:
     """Make the line of *update*, without a token and by *privacy*; or say why there is none."""
@@ -173,14 +181,21 @@ def seal_update(update: ProfileUpdate | GroupUpdate, privacy: Privacy = _USUAL) 
     return Aside(lane, line, update.operation not in _NOT_REPEATABLE)
 
 
-def seal_verb(event: Event, insert_id: str, now: float) -> Aside:
-    """Make the line of an identity event: its properties as they are."""
-    properties = {
-        "time": round(_seconds(event.time) * 1000 if event.time is not None else now * 1000),
-        "distinct_id": event.distinct_id,
-        "$insert_id": event.insert_id or insert_id,
-        **{name: clean(value) for name, value in event.properties.items()},
+def seal_verb(event: Event, insert_id: str, now: float, privacy: Privacy = _USUAL) -> Aside:
+    """Make the line of an identity event: its ids as they are, anything else by *privacy*."""
+    moment = milliseconds(event.time, now)
+    properties: dict[str, Any] = {
+        "time": round(now * 1000) if moment is None else moment,
+        "distinct_id": as_id(event.distinct_id),
+        "$insert_id": as_insert_id(event.insert_id) if event.insert_id else insert_id,
     }
+    for key, value in _some(event.properties, (Mapping,)):
+        name = text_of(key)
+        if properties.get(name) or not (name in _IDS or privacy.keeps(name)):
+            continue
+        cleaned = clean(value) if name in _IDS else clean(value, privacy=privacy)
+        if cleaned is not MISSING:
+            properties[privacy.name(name)] = SCRUBBED if privacy.hides(name) else cleaned
     return Aside(Lane.IDENTITY, _dump({"event": event.name, "properties": properties}), True)
 
 
@@ -195,16 +210,27 @@ def _operand(operation: str, value: object, privacy: Privacy) -> Any:  # noqa: A
     if operation == "$delete":
         return ""
     if operation == "$unset":
-        names = [value] if isinstance(value, str) else value
-        return [text_of(name) for name in names] if isinstance(names, (list, tuple, set)) else []
-    pairs = value.items() if isinstance(value, Mapping) else ()
+        names = [value] if issubclass(type(value), str) else value
+        return [privacy.name(text_of(name)) for name in _some(names, (list, tuple, set))]
     operand = {}
-    for key, each in pairs:
+    for key, each in _some(value, (Mapping,)):
         name = text_of(key)
         cleaned = clean(each, MAX_PROFILE_NESTED_BYTES, privacy)
         if privacy.keeps(name) and cleaned is not MISSING:
-            operand[name] = SCRUBBED if privacy.hides(name) else cleaned
+            operand[privacy.name(name)] = SCRUBBED if privacy.hides(name) else cleaned
     return operand
+
+
+def _some(value: Any, kinds: tuple[type, ...]) -> list[Any]:  # noqa: ANN401 -- any object
+    """Give what *value* holds, or its pairs, as far as there is room; nothing if it is no such."""
+    # By its type: an object may even raise when it is asked for its class.
+    if not issubclass(type(value), kinds):
+        return []
+    try:
+        found = value.items() if issubclass(type(value), Mapping) else value
+        return list(islice(found, MAX_PROFILE_PROPERTIES))
+    except Exception:  # noqa: BLE001 -- somebody else's mapping may raise anything
+        return []
 
 
 def _dump(record: dict[str, Any]) -> bytes:

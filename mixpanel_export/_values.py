@@ -156,7 +156,7 @@ def _object(value: Mapping[Any, Any], depth: int, walk: _Walk) -> dict[str, Json
         walk.left -= 1
         if walk.left < 0:
             break
-        name = text_of(key)
+        name = walk.privacy.name(text_of(key))
         if walk.privacy.hides(name):
             found[name] = SCRUBBED
         elif (converted := _convert(each, depth, walk)) is not MISSING:

@@ -477,3 +477,17 @@ def test_what_cannot_be_updated_is_counted(shop: Shop) -> None:
     stats = shop.handler.pipeline.stats
     assert stats.delivered == 1
     assert stats.dropped == {"no_identity": 1, "closed": 2}
+
+
+def test_messages_and_extras_in_one_mapping(shop: Shop) -> None:
+    """
+    A mapping as message, and loguru's one field that holds all others.
+    """
+    shop.log.info({"event": "Signed Up", "plan": "pro"}, extra={"distinct_id": "u-1"})
+    shop.log.info("Paid", extra={"extra": {"distinct_id": "u-1", "total": 5}})
+
+    signed_up, paid = shop.events()
+    assert signed_up["event"] == "Signed Up"
+    assert signed_up["properties"]["plan"] == "pro"
+    assert paid["properties"]["total"] == 5
+    assert "extra" not in paid["properties"]

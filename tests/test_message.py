@@ -12,7 +12,15 @@ from types import MappingProxyType
 
 import pytest
 
-from mixpanel_export._message import arguments, headline, is_from_here, name_of, read
+from mixpanel_export._message import (
+    about,
+    arguments,
+    headline,
+    is_from_here,
+    name_of,
+    read,
+    text_of_record,
+)
 
 
 class Text(str):
@@ -173,3 +181,27 @@ def test_a_logger_that_is_no_text_is_unknown() -> None:
     Only a name can be compared with names.
     """
     assert read({"event": "A", "logger": object()}) == ("A", {}, "")
+
+
+def test_arguments_that_do_not_fit_leave_the_template() -> None:
+    """
+    It is logging that complains about them, where the text is printed.
+    """
+    fitting = logging.makeLogRecord({"msg": "Paid %s", "args": ("late",)})
+    wrong = logging.makeLogRecord({"msg": "Paid %d", "args": ("late",)})
+
+    assert text_of_record(fitting) == "Paid late"
+    assert text_of_record(wrong) == "Paid %d"
+
+
+def test_what_went_wrong_may_be_an_exception_itself() -> None:
+    """
+    As with ``exc_info=error``; what is no exception says nothing.
+    """
+    error = ValueError("late")
+
+    assert about(error, ("message",)) == {
+        "exception_type": "ValueError",
+        "exception_message": "late",
+    }
+    assert about((None, None, None), ()) == about((), ()) == about(5, ()) == {}

@@ -103,6 +103,12 @@ SECRETS = {
     "slack": "xoxb-" + "0123456789-abcdef",
     "slack webhook": "hooks.slack.com/services/" + "T000/B000/abcdef",
     "mailchimp": "0123456789abcdef" * 2 + "-us6",
+    "private key of ssh2": "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nP2/5\n---- END SSH2 ----",
+    "gitlab, runner": "GR13" + "48941" + "0123456789abcdefghij",
+    "discord": "M" + "0123456789abcdefghijklm" + ".abc-ef." + "0123456789abcdefghij0123456",
+    "telegram": "123456789:" + "AA" + "0123456789abcdefghij-0123456789_a",
+    "artifactory": "AK" + "Cp" + "0123456789abcdefghij0123",
+    "facebook": "EA" + "AB" + "0123456789abcdefghij" * 3,
 }
 
 
@@ -136,6 +142,17 @@ def test_a_private_key_without_an_end_takes_the_rest_with_it() -> None:
         ("secret: abcd", "secret: [scrubbed]"),
         ("AccountKey=abcd==;x", "AccountKey=[scrubbed];x"),
         ("?sig=abcdef&x=1", "?sig=[scrubbed]&x=1"),
+        ("/a;jsessionid=1A2B3C?x=1", "/a;jsessionid=[scrubbed]"),
+        ("Cookie: a=1; b=2\nHost: x", "Cookie: [scrubbed]\nHost: x"),
+        ("Set-Cookie: sid=31; Path=/", "Set-Cookie: [scrubbed]"),
+        ('"password": "a b, c", "x": 1', '"password": "[scrubbed]", "x": 1'),
+        ("password := 'abc' + x", "password := '[scrubbed]' + x"),
+        ("password !== `abc`", "password !== `[scrubbed]`"),
+        ("$config['db_pass'] => 'abc'", "$config['db_pass'] => '[scrubbed]'"),
+        ('secret("abc")', 'secret("[scrubbed]")'),
+        ("password_hash=abc, password2=def", "password_hash=[scrubbed], password2=[scrubbed]"),
+        ("contraseña: abc", "contraseña: [scrubbed]"),
+        ("see PuTTY-User-Key-File-2: ssh-rsa\nabc", "see [scrubbed]"),
     ],
 )
 def test_what_follows_a_telling_word_is_replaced(text: str, left: str) -> None:
@@ -154,6 +171,12 @@ def test_what_follows_a_telling_word_is_replaced(text: str, left: str) -> None:
         "Bearer of good news to everyone",
         "token bucket",
         "design=modern, monkey=5",
+        "https://www.example.com/url?q=a&sig2=mSyNHHES5COiDpakgbFJ2w&session_id=17",
+        "token_count=5, tokens: 17, keyboard: qwerty, compass=north",
+        "12345678:550e8400-e29b-41d4-a716-446655440000",
+        "APARTMENT, ACADEMY, ACCESS; glass-house, glpat-short",
+        "cookies: 17",
+        "your PRIVATE KEY is safe; BEGIN here",
         "https://www.example.com/search?q=product+analytics",
         "https://example.com:8443/a@b",
         "2026-11-21 10:00:00",
@@ -215,7 +238,7 @@ def test_the_rules_of_a_door() -> None:
     assert usual.keeps("plan")
     assert usual.hides("password")
     assert usual.card(4111111111111111)
-    assert usual.text("token=abcd") == "token=[scrubbed]"
+    assert usual.text("token=abcd") == usual.name("token=abcd") == "token=[scrubbed]"
 
     strict = Privacy(allow=("plan", "password"), deny=("plan",))
     assert not strict.keeps("plan")
@@ -227,7 +250,7 @@ def test_the_rules_of_a_door() -> None:
     open_ = Privacy(scrub=False)
     assert not open_.hides("password")
     assert not open_.card(4111111111111111)
-    assert open_.text("token=abcd") == "token=abcd"
+    assert open_.text("token=abcd") == open_.name("token=abcd") == "token=abcd"
 
 
 @steadily

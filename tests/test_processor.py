@@ -8,8 +8,10 @@ import copy
 import logging
 import os
 import pickle
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, NoReturn
@@ -602,3 +604,26 @@ def test_the_time_is_now() -> None:
     (line,) = transport.lines
     moment: Mapping[str, Any] = orjson.loads(line)["properties"]
     assert int(before * 1000) <= moment["time"] <= time.time() * 1000
+
+
+def test_an_identity_of_context_variables_gives_way_to_what_is_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    What structlog has merged from there is known by being the same object; it needs no structlog.
+    """
+    merged = {"distinct_id": "from context"}
+    module = types.ModuleType("structlog.contextvars")
+    module.__dict__["get_contextvars"] = lambda: merged
+    monkeypatch.setitem(sys.modules, "structlog.contextvars", module)
+    ear = Ear()
+
+    with bound(distinct_id="bound"):
+        ear.processor(None, "info", {"event": "A", **merged})
+        ear.processor(None, "info", {"event": "B", "distinct_id": "said"})
+        ear.processor(None, "info", {"event": "C", **merged, "$user_id": None})
+
+    assert ear.pipeline.flush(10.0)
+    events = [orjson.loads(line) for line in ear.transport.lines]
+    assert [event["properties"]["distinct_id"] for event in events] == ["bound", "said", "bound"]
+    ear.pipeline.close()

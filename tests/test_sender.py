@@ -514,3 +514,21 @@ def test_close_closes_the_transport(clock: FakeClock) -> None:
     sender_with(transport, clock).close()
 
     assert transport.closed == 1
+
+
+def test_what_a_server_repeats_is_masked(clock: FakeClock) -> None:
+    """
+    Its words are logged, and ours must not be among them.
+    """
+    token = "0123456789abcdef"
+    echo = Response(401, b'{"error":"unknown token %s","status":0}' % token.encode())
+    transport = ScriptedTransport(echo, ValueError(f"cannot send {token}"))
+    sender = sender_with(transport, clock, Settings(token=token))
+
+    refused, failed = [
+        sender.attempt(Shipment(batch_of(1)), Deadline(clock, 5.0)) for _ in range(2)
+    ]
+
+    assert refused.outcome == Misconfigured(401, "unknown token ***")
+    assert isinstance(failed.outcome, Retryable)
+    assert failed.outcome.reason == "ValueError: cannot send ***"

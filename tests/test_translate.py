@@ -24,31 +24,25 @@ from hypothesis import strategies as st
 
 from mixpanel_export import Event, Record, Settings
 from mixpanel_export._event import Drop
+from mixpanel_export._ids import MEMORY
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
     HOSTS,
     MAX_AHEAD_MS,
-    MAX_ELEMENTS,
     MAX_EVENT_BYTES,
-    MAX_NESTED_BYTES,
     MAX_PROPERTIES,
     MAX_SAFE_INTEGER,
-    MAX_STRING_BYTES,
     MIN_TIME_MS,
 )
 from mixpanel_export._translate import MANY_NAMES, Translator, translate
+from tests.lines import FIXED, NOW, NOW_MS, RESERVED, assert_line
 
 # The same examples on every run: a failure that is seen once is seen again.
 steadily = settings(max_examples=200, deadline=None, derandomize=True)
 
-NOW = 1_700_000_000.0
-NOW_MS = 1_700_000_000_000
 MADE_UP = "made-up-1"
 HALF = "\ud83d"  # the first half of a surrogate pair
 LONG_ID = "u" * 300
-
-# What stands in every event.
-FIXED = ["time", "distinct_id", "$insert_id", "ip", "mp_lib"]
 
 
 def seal(
@@ -381,33 +375,6 @@ def test_an_event_made_by_hand_keeps_every_property() -> None:
 
 
 # As in Mixpanel's documentation, Reserved Properties (read 2026-08-21).
-RESERVED = [
-    "token",
-    "$time",
-    "$distinct_id",
-    "bucket",
-    "$bucket",
-    "alias",
-    "$event_name",
-    "$identified_id",
-    "$anon_id",
-    "$distinct_ids",
-    "$distinct_id_before_identity",
-    "$is_reshuffled",
-    "$preshuffle_distinct_id",
-    "$failure_reason",
-    "$failure_description",
-    "$identity_failure_reason",
-    "mp_original_event_name",
-    "mp_original_distinct_id",
-    "$source",
-    "$partner_id",
-    "$duration_s",
-    "$event_count",
-    "$origin_start",
-    "$origin_end",
-    "$mp_experiment_name",
-]
 
 
 @pytest.mark.parametrize("name", RESERVED)
@@ -1435,7 +1402,16 @@ class Broken:
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
     __repr__ = object.__repr__
+
+
+class Label(str):
+    """A text of an application's own type."""
+
+    __slots__ = ()
 
 
 # Long ones are made of few, since each character costs a draw.
@@ -1549,67 +1525,6 @@ doors = st.fixed_dictionaries(
         "super_properties": st.dictionaries(texts, values, max_size=2) | crowds,
     },
 )
-
-
-def size_of(text: str) -> int:
-    """
-    Return how many bytes a text takes.
-    """
-    return len(text.encode())
-
-
-def assert_value(value: object, depth: int = 0) -> None:
-    """
-    Assert that a value in a line is one that Mixpanel keeps.
-    """
-    match value:
-        case str():
-            assert size_of(value) <= MAX_STRING_BYTES
-        case bool() | float():
-            pass
-        case int():
-            assert abs(value) <= MAX_SAFE_INTEGER
-        case list():
-            assert depth < 3
-            assert len(value) <= MAX_ELEMENTS
-            assert depth > 0 or len(orjson.dumps(value)) <= MAX_NESTED_BYTES
-            for each in value:
-                assert_value(each, depth + 1)
-        case dict():
-            for each in value:
-                assert_value(each)
-            assert_value(list(value.values()), depth)
-            assert depth > 0 or len(orjson.dumps(value)) <= MAX_NESTED_BYTES
-        case _:
-            pytest.fail(f"{value!r} in a line")
-
-
-def assert_line(line: bytes) -> None:
-    """
-    Assert that a line has the one shape, and keeps every limit that Mixpanel documents.
-    """
-    assert len(line) <= MAX_EVENT_BYTES
-    assert b"\n" not in line
-    event = orjson.loads(line)
-    assert list(event) == ["event", "properties"]
-    assert event["event"].strip()
-    assert size_of(event["event"]) <= MAX_STRING_BYTES
-    found = event["properties"]
-    assert len(found) <= MAX_PROPERTIES
-    assert list(found)[:4] == FIXED[:4]
-    assert MIN_TIME_MS <= found["time"] <= NOW_MS + MAX_AHEAD_MS
-    assert type(found["time"]) is int
-    for name in ("distinct_id", "$user_id", "$device_id"):
-        assert isinstance(found.get(name, ""), str)
-        assert found.get(name, "").strip().lower() not in FORBIDDEN_IDS
-    assert re.fullmatch("[0-9A-Za-z-]{1,36}", found["$insert_id"])
-    assert found["$insert_id"].lower() not in FORBIDDEN_IDS
-    assert found["ip"] == "0" or str(ip_address(found["ip"])) == found["ip"]
-    assert found.keys().isdisjoint(RESERVED)
-    assert found.keys().isdisjoint(["mixpanel.event", "mixpanel_event"])
-    for name, value in found.items():
-        assert size_of(name) <= MAX_STRING_BYTES
-        assert_value(value)
 
 
 @steadily
@@ -1884,3 +1799,50 @@ def test_users_hear_of_the_first_record_that_is_no_event() -> None:
     """
     assert hints(said(logger="httpx"), said(name="warm"), said(name="hot")) == ["ignored"]
     assert hints(said({"mixpanel_event": False})) == ["ignored"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        (True, "Order Placed"),
+        (7, "Order Placed"),
+        (Label("Paid"), "Paid"),
+        (Broken(), "Order Placed"),
+        (0, None),
+        (Label(""), None),
+        ("", None),
+    ],
+)
+def test_marks_may_be_anything(mark: object, name: str | None) -> None:
+    """
+    What cannot say whether it is true counts as a mark.
+    """
+    record = said({"mixpanel.event": mark})
+
+    assert is_event(record) == (name is not None)
+    if name is not None:
+        assert event_of(record)["event"] == name
+
+
+def test_names_without_end_do_not_fill_the_memory() -> None:
+    """
+    A program that makes them up at run time still sends all of its events.
+    """
+    translator = Translator(Settings())
+
+    for number in range(MEMORY + 1):
+        line = translator.seal(said(name=f"Order {number}"), lambda: MADE_UP, lambda: NOW)
+        assert isinstance(line, bytes)
+
+    assert len(translator._names) == 1
+
+
+def test_half_a_character_spoils_nothing_beside_it() -> None:
+    """
+    It becomes a question mark; lists, numbers and objects stay what they are.
+    """
+    found = properties_of(said({"distinct_id": f"u{HALF}", "tags": ["a", "b"], "all": {"n": [1]}}))
+
+    assert found["distinct_id"] == "u?"
+    assert found["tags"] == ["a", "b"]
+    assert found["all"] == {"n": [1]}

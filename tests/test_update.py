@@ -14,6 +14,7 @@ import pytest
 from mixpanel_export import Event, alias_event, identify_event, merge_event
 from mixpanel_export._batch import Lane
 from mixpanel_export._event import Drop
+from mixpanel_export._privacy import Privacy
 from mixpanel_export._update import (
     OPERATIONS,
     VERBS,
@@ -23,6 +24,7 @@ from mixpanel_export._update import (
     seal_update,
     seal_verb,
 )
+from tests.objects import HOSTILE
 
 
 def sealed(update: ProfileUpdate | GroupUpdate) -> dict[str, Any]:
@@ -232,6 +234,45 @@ def test_a_verb_may_bring_its_own_time_and_id() -> None:
     """
     event = Event("$identify", time=1_600_000_000, insert_id="mine", properties={"a": "\ud800"})
 
-    properties = orjson.loads(seal_verb(event, "made-up", 1.0).line)["properties"]
+    properties = orjson.loads(seal_verb(event, "made-up", 1_700_000_000.0).line)["properties"]
 
     assert (properties["time"], properties["$insert_id"]) == (1_600_000_000_000, "mine")
+
+
+def test_what_is_said_beside_the_ids_of_a_verb_follows_the_rules() -> None:
+    """
+    Secrets, names that are not wanted, and values that are none; the ids stay as they are.
+    """
+    event = Event(
+        "$merge",
+        properties={
+            "$distinct_ids": ["token=abcd", "b"],
+            "time": 5,
+            "note": "token=abcd",
+            "plan": "pro",
+            "none": None,
+            "password": "hunter2",
+        },
+    )
+
+    aside = seal_verb(event, "made-up", 1_700_000_000.0, Privacy(deny=("plan",)))
+
+    assert orjson.loads(aside.line)["properties"] == {
+        "time": 1_700_000_000_000,
+        "distinct_id": "",
+        "$insert_id": "made-up",
+        "$distinct_ids": ["token=abcd", "b"],
+        "note": "token=[scrubbed]",
+        "password": "[scrubbed]",
+    }
+
+
+@pytest.mark.parametrize("operation", ["$set", "$unset"])
+def test_an_operand_that_cannot_be_read_changes_nothing(operation: str) -> None:
+    """
+    Nothing is raised for it, and one without an end has one.
+    """
+    broken = HOSTILE["mapping"] if operation == "$set" else HOSTILE["list"]
+
+    assert sealed(ProfileUpdate("u", operation, broken))[operation] in ({}, [])
+    assert len(sealed(ProfileUpdate("u", "$set", HOSTILE["endless"]))["$set"]) == 2_000
