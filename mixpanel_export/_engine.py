@@ -10,6 +10,9 @@ What to do next: the state of one pipeline in one process, without threads.
 A worker calls `pack`, whoever has a connection calls `next` and `settle`; a simulator calls all
 three. Each method takes the lock for a moment; nothing slow happens under it.
 
+With a spool only what the connections need next is sealed; the rest waits on the disk, and so does
+each sealed batch until it is settled: see `_spool`.
+
 Events go side by side and overtake each other. What goes by another lane (see `Lane`) waits in a
 line of its own, of which only the head may be in flight.
 """
@@ -17,6 +20,7 @@ line of its own, of which only the head may be in flight.
 from __future__ import annotations
 
 import heapq
+import sys
 import threading
 from collections import Counter, deque
 from dataclasses import replace
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from mixpanel_export._clock import Clock
     from mixpanel_export._notice import Notices
     from mixpanel_export._settings import Settings
+    from mixpanel_export._spool import Places, SpoolQueue
 
 #: How long the first event of an idle pipeline waits for company, in seconds.
 FIRST_WAIT: Final = 0.25
@@ -63,6 +68,7 @@ class _Load(NamedTuple):
     repeatable: bool
     ordinal: int
     since: float
+    places: Places | None
 
 
 class Engine:
@@ -85,17 +91,13 @@ class Engine:
         self._settings = settings
         self._clock = clock
         self._notices = notices
-        self.queue = MemoryQueue(
-            max_events=settings.max_events,
-            max_bytes=settings.max_bytes,
-            batch_events=settings.batch_events,
-            batch_bytes=settings.batch_bytes,
-            ring=ring,
-        )
         # Guards all that follows but the tallies. Callers' threads take it only when they ask for
         # something (flush, close, stats), never when they emit; hence a condition to wait on, and a
         # lock that the same thread may take again, from a signal handler.
         self.changed = threading.Condition(threading.RLock())
+        #: The queue, if it is on disk.
+        self.spool: SpoolQueue | None = None
+        self.queue = self._new_queue(ring)
         self._events_lane = Lane.TRACK if settings.api == "track" else Lane.IMPORT
         self._ready: deque[Shipment] = deque()
         self._parked: list[tuple[float, int, Shipment]] = []
@@ -104,6 +106,7 @@ class Engine:
         self._order = count()
         # What `pack` is compressing at the moment.
         self._packing: _Load | None = None
+        self._stopped = False
         self._taken = Mark(0, 0)
         self._counts: Counter[str] = Counter()
         self._since: float | None = None
@@ -119,22 +122,48 @@ class Engine:
         self.ignored = Tally()
         self.dropped = {reason: Tally() for reason in DROPS}
 
+    def _new_queue(self, ring: Callable[[], object]) -> MemoryQueue:
+        settings = self._settings
+        if settings.spool is not None:
+            # Whoever has none need not wait for its import.
+            from mixpanel_export._spool import SpoolQueue
+
+            self.spool = SpoolQueue(
+                settings=settings,
+                ring=ring,
+                clock=self._clock,
+                notices=self._notices,
+                lock=self.changed,
+            )
+            return self.spool
+        return MemoryQueue(
+            max_events=settings.max_events,
+            max_bytes=settings.max_bytes,
+            batch_events=settings.batch_events,
+            batch_bytes=settings.batch_bytes,
+            ring=ring,
+        )
+
     # -- the worker's part ------------------------------------------------------------------------
 
     def pack(self) -> bool:
         """Seal one batch, if one is due; False if none was."""
         with self.changed:
             # One at a time: two could bring their lines into a lane in the wrong order.
-            if self._packing is not None or not self._seal_due():
+            if self._stopped or self._packing is not None or not self._seal_due():
                 return False
-            self._packing = load = self._load()
+            load = self._load()
+            if not load.lines:
+                # What should have been there was found broken, and counted.
+                return False
+            self._packing = load
         # Compressing takes milliseconds; nobody should wait for the lock meanwhile.
         shipment = None
         try:
             # Mixpanel does not take compressed updates. -- User Profiles: Set (read 2026-08-21).
             gzip = self._settings.gzip and load.lane not in {Lane.ENGAGE, Lane.GROUPS}
             batch = Batch.of(load.lines, gzip=gzip, lane=load.lane, repeatable=load.repeatable)
-            shipment = Shipment(batch, ordinal=load.ordinal, since=load.since)
+            shipment = Shipment(batch, ordinal=load.ordinal, since=load.since, places=load.places)
         finally:
             # Also if there was no memory for it: then these lines are lost, and counted.
             with self.changed:
@@ -150,28 +179,38 @@ class Engine:
         settings = self._settings
         now = self._clock.monotonic()
         since = now if self._since is None else self._since
-        events, others = self._taken
+        events, others = self._passed
         aside = self.queue.take_aside(
             min(MAX_REQUEST_UPDATES, settings.batch_events), settings.batch_bytes
         )
         lines = [each.line for each in aside] if aside else self.queue.take()
+        places = self.queue.places()
         if aside:
-            lane, _, repeatable = aside[0]
-            load = _Load(lines, lane, repeatable, others, since)
-            self._taken = Mark(events, others + len(lines))
+            lane, repeatable = aside[0].lane, aside[0].repeatable
+            load = _Load(lines, lane, repeatable, others, since, places)
+            self._taken = self._taken._replace(aside=self._taken.aside + len(lines))
+        elif places is not None and places.adopted:
+            # Nobody here waits for them.
+            load = _Load(lines, self._events_lane, True, sys.maxsize, since, places)
         else:
-            load = _Load(lines, self._events_lane, True, events, since)
-            self._taken = Mark(events + len(lines), others)
+            load = _Load(lines, self._events_lane, True, events, since, places)
+            self._taken = self._taken._replace(events=self._taken.events + len(lines))
         if not aside or not self.queue.waiting:
             self._since = self._seal_at = None
             self._last_seal = now
         return load
 
+    @property
+    def _passed(self) -> Mark:
+        """How much of what was accepted waits no more."""
+        taken, queue = self._taken, self.queue
+        return Mark(taken.events + queue.shed_events, taken.aside + queue.shed_aside)
+
     def _admit(self, load: _Load, shipment: Shipment | None) -> None:
         raw = sum(map(len, load.lines))
         if shipment is None:
             self._counts["abandoned"] += len(load.lines)
-            self.queue.release(len(load.lines), raw)
+            self.queue.release(len(load.lines), raw, load.places)
             return
         self.queue.resize(raw, len(shipment.batch.body))
         if load.lane.in_order:
@@ -183,6 +222,9 @@ class Engine:
     def _seal_due(self) -> bool:
         queue = self.queue
         if not queue.waiting:
+            return False
+        if queue.durable and not queue.aside and self._is_supplied():
+            # What waits on the disk is safe there, and takes no memory.
             return False
         now = self._clock.monotonic()
         if self._since is None:
@@ -198,20 +240,19 @@ class Engine:
             self._seal_at = max(self._last_seal + interval, now + min(FIRST_WAIT, interval))
         return now >= self._seal_at
 
+    def _is_supplied(self) -> bool:
+        """True if as many batches are ready as there may be connections."""
+        return len(self._ready) + len(self._parked) >= self._settings.connections
+
     def _is_wanted(self) -> bool:
-        taken, wanted = self._taken, self._wanted
+        taken, wanted = self._passed, self._wanted
         return taken.events < wanted.events or taken.aside < wanted.aside
 
     def _evict(self) -> None:
         """Make room for a batch by giving up the oldest ones, if that is the policy."""
-        settings = self._settings
-        if settings.overflow != "drop_oldest":
+        if self._settings.overflow != "drop_oldest":
             return
-        queue = self.queue
-        while (
-            queue.held_events > settings.max_events - settings.batch_events
-            or queue.held_bytes > settings.max_bytes - settings.batch_bytes
-        ):
+        while self.queue.crowded:
             idle = [*self._ready, *(shipment for _, _, shipment in self._parked)]
             if not idle:
                 return
@@ -234,7 +275,7 @@ class Engine:
     def _count(self, name: str, shipment: Shipment) -> None:
         batch = shipment.batch
         self._counts[name] += batch.count
-        self.queue.release(batch.count, len(batch.body))
+        self.queue.release(batch.count, len(batch.body), shipment.places)
 
     def wait(self) -> float | None:
         """
@@ -247,7 +288,7 @@ class Engine:
             queue = self.queue
             queue.arm(batch=False)
             # Only now look at the lines: one may have come before the queue was armed.
-            if queue.waiting:
+            if queue.waiting and not self._stopped:
                 if self._seal_due():
                     return 0.0
                 queue.arm(batch=True)
@@ -291,7 +332,7 @@ class Engine:
     def next(self) -> Shipment | None:
         """Give what may be sent now, or None; it counts as in flight until `settle`."""
         with self.changed:
-            if not self._gate_is_open():
+            if self._stopped or not self._gate_is_open():
                 return None
             shipment = self._pick()
             if shipment is None:
@@ -340,7 +381,8 @@ class Engine:
             counts["abandoned"] += attempt.abandoned
             batch = shipment.batch
             self.queue.resize(len(batch.body), sum(len(each.batch.body) for each in again))
-            self.queue.release(batch.count - sum(each.batch.count for each in again), 0)
+            done = batch.count - sum(each.batch.count for each in again)
+            self.queue.release(done, 0, shipment.places)
             # In reverse, since each goes to the front: parts stay in their order, and go before
             # what came later.
             for each in reversed(again):
@@ -417,7 +459,7 @@ class Engine:
     def mark(self) -> Mark:
         """Say how much was accepted so far."""
         with self.changed:
-            events, aside = self._taken
+            events, aside = self._passed
             return Mark(events + len(self.queue), aside + self.queue.aside)
 
     def want(self, mark: Mark) -> None:
@@ -442,7 +484,7 @@ class Engine:
     def settled(self, mark: Mark) -> bool:
         """Say whether what was accepted before *mark* has reached a final state."""
         with self.changed:
-            taken = self._taken
+            taken = self._passed
             if self._packing is not None:
                 return False
             if taken.events < mark.events or taken.aside < mark.aside:
@@ -463,7 +505,7 @@ class Engine:
     def idle(self) -> bool:
         """True if nothing is held at all."""
         with self.changed:
-            if self._packing is not None or self.queue.waiting:
+            if self._packing is not None or (self.queue.waiting and not self._stopped):
                 return False
             return not any(True for _ in self._held())
 
@@ -486,24 +528,44 @@ class Engine:
                 self.changed.notify_all()
 
     def abandon(self) -> int:
-        """Give up all that is held, and say how many events that were."""
+        """Give up all that would end with the process, and say how many events that were."""
         with self.changed:
             before = self._counts["abandoned"]
             # A batch that is being packed at this moment belongs to it too.
-            if self._packing is not None:
+            if self._packing is not None and self._packing.places is None:
                 self._admit(self._packing, None)
                 self._packing = None
-            while self.queue.waiting:
-                self._admit(self._load(), None)
+            events, aside = self.queue.lose()
+            self._counts["abandoned"] += events + aside
+            self._taken = Mark(self._taken.events + events, self._taken.aside + aside)
+            if not self.queue.waiting:
+                self._since = self._seal_at = None
             for shipment in list(self._held()):
-                self._count("abandoned", shipment)
+                if shipment.places is None:
+                    self._count("abandoned", shipment)
+                    self._discard(shipment)
+            self.changed.notify_all()
+            return self._counts["abandoned"] - before
+
+    def _discard(self, shipment: Shipment) -> None:
+        lane = self._lanes.get(shipment.batch.lane, ())
+        if self._flying.pop(shipment.launch, None) is None:
+            if shipment in lane:
+                self._lanes[shipment.batch.lane].remove(shipment)
+            else:
+                self._forget(shipment)
+
+    def stop(self) -> None:
+        """Do nothing more, for good; what is on the disk is left there."""
+        with self.changed:
+            self._stopped = True
+            self._packing = None
             self._ready.clear()
             self._parked.clear()
             self._flying.clear()
             for lane in self._lanes.values():
                 lane.clear()
             self.changed.notify_all()
-            return self._counts["abandoned"] - before
 
     @property
     def stats(self) -> Stats:
@@ -516,13 +578,20 @@ class Engine:
             since = [shipment.since for shipment in self._held()]
             if self._since is not None:
                 since.append(self._since)
+            queue = self.queue
+            counted = {name: counts[name] for name in (*final, "retries", "requests")}
+            counted["evicted"] += queue.evicted
+            counted["abandoned"] += queue.lost
             return Stats(
                 accepted=sum(self.mark()),
-                queued=self.queue.held_events,
-                **{name: counts[name] for name in (*final, "retries", "requests")},
+                adopted=queue.adopted,
+                expired=queue.expired,
+                damaged=queue.damaged,
+                queued=queue.held_events,
+                **counted,
                 dropped=MappingProxyType({name: n for name, n in dropped.items() if n}),
                 ignored=self.ignored.value,
-                queued_bytes=self.queue.held_bytes,
+                queued_bytes=queue.held_bytes,
                 oldest_age=now - min(since) if since else 0.0,
             )
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mixpanel_export._outcome import Rejection
     from mixpanel_export._sender import Shipment
     from mixpanel_export._settings import Settings
+    from mixpanel_export._spool import SpoolQueue
     from mixpanel_export._transport import Transport
 
 #: The threads that are delivering now, and their processes. A log record of such a thread is about
@@ -103,6 +104,7 @@ class _Process:
         self.token = [True]
         # In a process that must not have threads: for the child that takes over what it holds.
         self.baton: _uwsgi.Baton | None = None
+        self.keeper: object = None
         # How many connection threads there are and how many of them have nothing to do; guarded by
         # the engine's lock.
         self.connections = 0
@@ -155,7 +157,40 @@ class _Process:
             # The interpreter is exiting; flush and close deliver on their own thread.
             self.token.append(True)
             return False
+        self.start_keeper()
         return True
+
+    def start_keeper(self) -> None:
+        """Start the thread that looks after the spool, if there is one."""
+        spool = self.engine.spool
+        if spool is not None:
+            self.keeper = object()
+            # Without it, at the interpreter's exit, `put` helps itself.
+            with suppress(RuntimeError):
+                _thread.start_new_thread(self.look_after, (spool, self.keeper))
+
+    def take_over(self) -> None:
+        """Look for what others left in the spool, where no event has come that would do it."""
+        if self.engine.spool is not None and self.keeper is None and not self.inherited:
+            self.keep_safely(self.engine.spool)
+
+    def look_after(self, spool: SpoolQueue, keeper: object) -> None:
+        """Do what a spool needs, until another one does, the process is at rest, or forked."""
+        delivering[_thread.get_ident()] = _getpid()
+        try:
+            while self.keeper is keeper and not self.inherited:
+                spool.listen(self.keep_safely(spool))
+        finally:
+            delivering.pop(_thread.get_ident(), None)
+
+    def keep_safely(self, spool: SpoolQueue) -> float:
+        """Look after the spool once; whatever goes wrong, it must go on."""
+        try:
+            return spool.keep()
+        except Exception as error:  # noqa: BLE001 -- a bug, or no memory
+            self.notices.warn("bug", f"the spool failed unexpectedly: {type(error).__name__}")
+            logger.debug("the spool failed unexpectedly", exc_info=True)
+            return 1.0
 
     def wait_for_workers(self) -> None:
         """Keep everything for the child that takes the baton; this process has no threads."""
@@ -178,10 +213,14 @@ class _Process:
             return
         waiting = parent.engine.queue
         while waiting.waiting:
-            for aside in waiting.take_aside(waiting.aside, self.settings.max_bytes):
-                self.put_aside(aside)
-            for line in waiting.take():
+            asides = waiting.take_aside(waiting.aside, self.settings.max_bytes)
+            for aside in asides:
+                self.put_aside(aside._replace(place=None))
+            waiting.release(len(asides), 0, waiting.places())
+            lines = waiting.take()
+            for line in lines:
                 self.put(line)
+            waiting.release(len(lines), 0, waiting.places())
 
     @property
     def inherited(self) -> bool:
@@ -198,6 +237,8 @@ class _Process:
         try:
             while not (self.inherited or (self.retiring and self.retire())):
                 self.listen(self.step_safely())
+            if self.engine.spool is not None and not self.inherited:
+                self.engine.spool.tidy()
         finally:
             delivering.pop(_thread.get_ident(), None)
 
@@ -256,14 +297,16 @@ class _Process:
             if not engine.idle:
                 return False
             self.sender.close()
+            self.keeper = None
             self.token.append(True)
-            if engine.queue.waiting:
+            if engine.queue.waiting and not self.closed:
                 # An event came just now. Either its ring found the token, and another worker is on
                 # its way, or this one stays.
                 try:
                     self.token.pop()
                 except IndexError:
                     return True
+                self.start_keeper()
                 return False
             engine.changed.notify_all()
             return True
@@ -309,6 +352,9 @@ class _Process:
             logger.debug("a batch was lost", exc_info=True)
         if self.inherited:
             return
+        if engine.spool is not None and attempt is not None and attempt.rejections:
+            # Before they are done with.
+            engine.spool.bury(attempt.rejections)
         # Both at once: a flush that returns now may be followed by an event, for which the worker
         # must see that this connection is free.
         with engine.changed:
@@ -626,9 +672,10 @@ class Pipeline:
             True if everything accepted before the call has reached a final state.
         """
         process = self._current()
+        process.take_over()
         engine = process.engine
         mark = engine.mark()
-        if not any(mark):
+        if not self._is_used(process):
             # Nothing is started before the first event, not even to see that there is none.
             return True
         engine.want(mark)
@@ -650,22 +697,28 @@ class Pipeline:
 
         Args:
             timeout: The longest wait, in seconds; 0 gives up at once, `None` is the setting
-                `shutdown_timeout`. What is not delivered by then is counted as `abandoned`.
+                `shutdown_timeout`. What is not delivered by then is kept in the spool,
+                or counted as `abandoned`.
 
         Returns:
-            True if nothing had to be abandoned.
+            True if nothing had to be abandoned; what a spool keeps is not.
         """
         process = self._current()
         process.closed = True
         process.put = process.put_aside = _refuse
         lost = 0
+        process.take_over()
         if self._is_used(process):
             process.engine.hurry()
             process.settle(lambda: process.engine.idle, self._deadline(timeout))
             lost = self._give_up(process)
+            process.engine.stop()
             process.retiring = True
+            process.keeper = None
             process.ring()
         process.sender.close()
+        if process.engine.spool is not None:
+            process.engine.spool.close()
         return not lost
 
     async def aclose(self, timeout: float | None = None) -> bool:
@@ -741,6 +794,8 @@ class Pipeline:
         heir = self._process = parent.heirs.setdefault(pid, process)
         if heir is process:
             heir.inherit(parent)
+            if parent.engine.spool is not None:
+                parent.engine.spool.disown()
             if are_greenlets():
                 # Whatever is under way there is under way in the parent, which shall get the
                 # answers. Real threads are not here, and their locks may be held for ever.
@@ -773,13 +828,15 @@ class Pipeline:
             return
         process.settle(lambda: process.engine.idle, deadline)
         self._give_up(process)
+        if process.engine.spool is not None and process.engine.idle:
+            process.engine.spool.tidy()
         # Left open, sockets would be reported as leaks by an interpreter that looks for them.
         process.sender.close()
 
     @staticmethod
     def _is_used(process: _Process) -> bool:
         """Say whether anything was taken in; before that nothing is started, not even to end it."""
-        return any(process.engine.mark())
+        return any(process.engine.mark()) or process.engine.queue.held_events > 0
 
     @staticmethod
     def _give_up(process: _Process) -> int:

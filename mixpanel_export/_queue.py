@@ -11,7 +11,14 @@ from mixpanel_export._batch import LINE_COST, fitting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mixpanel_export._batch import Lane
+    from mixpanel_export._spool import Places
     from mixpanel_export._update import Aside
+
+
+def _kind(aside: Aside) -> tuple[Lane, bool, bool]:
+    """Say with which others a line may share a batch."""
+    return aside.lane, aside.repeatable, aside.place is None
 
 
 class MemoryQueue:
@@ -52,6 +59,14 @@ class MemoryQueue:
         "_max_events",
         "_ring",
         "_room",
+        "adopted",
+        "damaged",
+        "durable",
+        "evicted",
+        "expired",
+        "lost",
+        "shed_aside",
+        "shed_events",
     )
 
     def __init__(
@@ -71,6 +86,14 @@ class MemoryQueue:
         self._lines: deque[bytes] = deque()
         # What does not go with the events, in its own order.
         self._aside: deque[Aside] = deque()
+        #: True if what is put survives the process.
+        self.durable = False
+        #: Lines that a spool has taken over, found too old, too many, or broken; and how many of
+        #: what it had accepted it has lost.
+        self.adopted = self.expired = self.evicted = self.damaged = self.lost = 0
+        #: Lines, events and others, that left without being taken; what was adopted counts against
+        #: it.
+        self.shed_events = self.shed_aside = 0
         self._held_events = 0
         self._held_bytes = 0
         # Bytes that may still come until the bound is reached.
@@ -152,6 +175,14 @@ class MemoryQueue:
         """True if as many lines or bytes wait as one batch carries."""
         return len(self._lines) >= self._batch_events or self.waiting_bytes >= self._batch_bytes
 
+    @property
+    def crowded(self) -> bool:
+        """True if a batch's worth of lines may not find room."""
+        return (
+            self.held_events > self._max_events - self._batch_events
+            or self.held_bytes > self._max_bytes - self._batch_bytes
+        )
+
     def arm(self, *, batch: bool) -> None:
         """
         Say what rings next: a batch's worth of lines if *batch*, else the next line.
@@ -184,10 +215,7 @@ class MemoryQueue:
         while self._aside and len(taken) < most:
             first = self._aside[0]
             size += len(first.line) + LINE_COST
-            if taken and (
-                (first.lane, first.repeatable) != (taken[0].lane, taken[0].repeatable)
-                or size > max_bytes
-            ):
+            if taken and (_kind(first) != _kind(taken[0]) or size > max_bytes):
                 break
             taken.append(self._aside.popleft())
         self._held_events += len(taken)
@@ -199,8 +227,34 @@ class MemoryQueue:
         self._held_bytes += after - before
         self._room -= after - before
 
-    def release(self, events: int, size: int) -> None:
-        """Note that so many lines, which now take *size* bytes, are held no more."""
+    def places(self) -> Places | None:
+        """Say where on the disk the lines stand that were taken last; here, nowhere."""
+        return None
+
+    def lose(self) -> tuple[int, int]:
+        """Give up what waits and would end with the process; say how many events and others."""
+        counts = []
+        for waiting in (self._lines, self._aside):
+            lines: list[bytes] = []
+            while waiting:
+                each = waiting.popleft()
+                lines.append(each if isinstance(each, bytes) else each.line)
+            self._room += sum(map(len, lines))
+            counts.append(len(lines))
+        return counts[0], counts[1]
+
+    def release(self, events: int, size: int, places: Places | None = None) -> None:
+        """
+        Note that so many lines, which now take *size* bytes, are held no more.
+
+        Args:
+            events: How many.
+
+            size: Their bytes.
+
+            places: What `places` said when their batch was taken.
+        """
+        del places
         self._held_events -= events
         self._held_bytes -= size
         self._room += size

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from mixpanel_export._batch import Batch
     from mixpanel_export._settings import Settings
+    from mixpanel_export._spool import Places
     from mixpanel_export._transport import Transport
     from mixpanel_export._wire import Request, Response
 
@@ -80,6 +81,9 @@ class Shipment:
 
     launch: int = 0
     """Which of its pipeline's attempts this is, counted from 1; 0 before the first."""
+
+    places: Places | None = field(default=None, repr=False)
+    """Where its lines stand on the disk, if they do; its parts share it."""
 
     search: _Search | None = field(default=None, repr=False)
     """Set while the line that spoils it is searched for."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -173,6 +174,22 @@ def _address(value: object) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold credentials; set token or service_account instead")
     return text
+
+
+def _directory(value: object) -> str:
+    path = Path(_text(os.fspath(value) if isinstance(value, os.PathLike) else value))
+    # Absolute, since the process may change its directory; but not resolved, since nothing needs to
+    # be there yet.
+    return str(Path.cwd() / path.expanduser())
+
+
+def _interval(value: object) -> float | str:
+    if value == "always":
+        return "always"
+    try:
+        return _number(value, 0.01, 3600)
+    except ValueError as error:
+        raise ValueError(f"{error}, or 'always'") from None
 
 
 def _transport(value: object) -> object:
@@ -456,6 +473,36 @@ class Settings:
         " together; 1 once three requests in a row have failed.",
         group="end",
         check=_number,
+        read=_read_number,
+    )
+    # spool ---------------------------------------------------------------------------------------
+    spool: str | None = _setting(
+        None,
+        "A directory on a local disk for what waits, so that it survives the process; made if need"
+        " be. None is memory.",
+        group="spool",
+        check=_directory,
+    )
+    spool_max_bytes: int = _setting(
+        256 * 1024 * 1024,
+        "How much disk a process may take, with what it has taken over from others.",
+        group="spool",
+        check=lambda value: _integer(value, 16 * 1024 * 1024),
+        read=_read_integer,
+    )
+    spool_sync: float | str = _setting(
+        0.5,
+        "How often the disk is waited for, which is what a power cut may cost; always is before"
+        " each event is accepted.",
+        group="spool",
+        check=_interval,
+        read=lambda text: text if text.strip() == "always" else _read_number(text),
+    )
+    spool_max_age: float = _setting(
+        30 * 86_400.0,
+        "How long events are kept that cannot be delivered; decided a few megabytes at a time.",
+        group="spool",
+        check=lambda value: _number(value, 1),
         read=_read_number,
     )
     # misc ----------------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ class Aside(NamedTuple):
     lane: Lane
     line: bytes
     repeatable: bool
+    place: object | None = None
+    """Where it stands on the disk; `None` if it is in memory only."""
 
 
 @dataclass(frozen=True, slots=True)

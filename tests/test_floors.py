@@ -48,6 +48,9 @@ FLOORS = {
     },
     "3 machines: each touches one piece of the world": {
         "_queue": "what waits, in memory",
+        "_disk": "files, where operating systems differ",
+        "_segment": "records in a file: written, read, found again after damage",
+        "_directory": "the files of one process, and what is done with in them",
         "_spool": "what waits, on disk",
         "_transport": "a request goes out, a response or an error comes back",
         "_lifecycle": "this process forks, and it ends",

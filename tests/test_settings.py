@@ -63,6 +63,10 @@ VALUES: dict[str, tuple[str, object]] = {
     "gzip": ("no", False),
     "transport": (f"{__name__}:TRANSPORT", TRANSPORT),
     "shutdown_timeout": ("1.5", 1.5),
+    "spool": ("/var/spool/mixpanel", "/var/spool/mixpanel"),
+    "spool_max_bytes": ("50_000_000", 50_000_000),
+    "spool_sync": ("always", "always"),
+    "spool_max_age": ("86400", 86_400.0),
     "disabled": ("true", True),
     "on_rejected": ("operator:truth", operator.truth),
 }
@@ -207,7 +211,17 @@ def test_every_setting_is_described(name: str) -> None:
     metadata = Settings.__dataclass_fields__[name].metadata
 
     assert metadata["help"].endswith(".")
-    assert metadata["group"] in {"who", "where", "what", "queue", "batch", "send", "end", "misc"}
+    assert metadata["group"] in {
+        "who",
+        "where",
+        "what",
+        "queue",
+        "batch",
+        "send",
+        "end",
+        "spool",
+        "misc",
+    }
 
 
 @pytest.mark.parametrize("name", [*SECRETS, "transform", "transport", "on_rejected"])

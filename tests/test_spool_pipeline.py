@@ -1,0 +1,426 @@
+"""
+A pipeline with a spool: what is sealed and what waits on the disk, how it ends, who takes over.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
+from mixpanel_export._engine import Engine
+from mixpanel_export._event import Event
+from mixpanel_export._notice import Notices
+from mixpanel_export._pipeline import Pipeline, delivering
+from mixpanel_export._segment import SEGMENT_BYTES
+from mixpanel_export._sender import Sender
+from mixpanel_export._settings import Settings
+from mixpanel_export._update import Aside, ProfileUpdate, seal_update
+from mixpanel_export._wire import Response
+from mixpanel_export.testing import FakeClock, ScriptedTransport
+
+QUICK = {"jitter": 0.0, "backoff_initial": 0.01, "flush_interval": 0.01, "shutdown_timeout": 10.0}
+PARTIAL = Response(
+    400,
+    b'{"code":400,"status":"Bad Request","failed_records":[{"index":0,"field":"f","message":"m"}]}',
+)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """
+    Wait for another thread; fails after ten seconds.
+    """
+    end = time.monotonic() + 10.0
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        pause.wait(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """
+    Every test ends with all threads gone, the one that looks after the directory too.
+    """
+    yield
+    eventually(lambda: not delivering)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Pipeline]]:
+    """
+    Start pipelines on one directory.
+    """
+    pipelines: list[Pipeline] = []
+
+    def start(*answers: Response | Exception | int, **fields: object) -> Pipeline:
+        given = {"token": "t", "spool": tmp_path, **QUICK, **fields}
+        given.setdefault("transport", ScriptedTransport(*answers))
+        pipelines.append(Pipeline(Settings(**given)))  # type: ignore[arg-type] # fields by name
+        return pipelines[-1]
+
+    yield start
+    for pipeline in pipelines:
+        pipeline.close(0.0)
+
+
+class Bench:
+    """
+    An engine with a spool, stepped by hand.
+    """
+
+    def __init__(self, root: Path, *answers: Response | Exception | int, **fields: object) -> None:
+        given = {"token": "t", "spool": root, "jitter": 0.0, "batch_events": 10, **fields}
+        self.settings = Settings(**given)  # type: ignore[arg-type] # fields by name, as tests give
+        self.clock = FakeClock()
+        self.transport = ScriptedTransport(*answers)
+        clock: Clock = self.clock
+        self.sender = Sender(self.settings, self.transport, clock=clock, random=lambda: 0.5)
+        self.engine = Engine(self.settings, clock=clock, notices=Notices(clock), ring=lambda: None)
+        assert self.engine.spool is not None
+        self.spool = self.engine.spool
+
+    def put(self, count: int) -> None:
+        for number in range(count):
+            assert self.engine.queue.put(b'{"n":%d}' % number)
+
+    def run(self) -> None:
+        """
+        Do whatever is due now.
+        """
+        while True:
+            while self.engine.pack():
+                pass
+            shipment = self.engine.next()
+            if shipment is None:
+                break
+            self.engine.settle(shipment, self.sender.attempt(shipment, Deadline(self.clock, None)))
+        stats = self.engine.stats
+        final = stats.delivered + stats.rejected + stats.evicted + stats.expired + stats.abandoned
+        assert stats.accepted + stats.adopted == final + stats.queued
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """
+    Make benches on one directory.
+    """
+    benches: list[Bench] = []
+
+    def bench(*answers: Response | Exception | int, **fields: object) -> Bench:
+        benches.append(Bench(tmp_path, *answers, **fields))
+        return benches[-1]
+
+    yield bench
+    for each in benches:
+        each.spool.close()
+
+
+# -- the engine -----------------------------------------------------------------------------------
+
+
+def test_a_backlog_waits_on_the_disk(bench: Callable[..., Bench]) -> None:
+    """
+    No more is sealed than there may be connections; the rest takes no memory.
+    """
+    host = bench(connections=2)
+    host.put(100)
+    packed = 0
+    while host.engine.pack():
+        packed += 1
+    waiting = len(host.engine.queue)
+    pause = host.engine.wait()
+    host.run()
+
+    assert (packed, waiting, pause) == (2, 80, None)
+    assert host.engine.stats.delivered == 100
+    assert host.engine.idle
+
+
+def test_a_split_batch_is_settled_part_by_part(bench: Callable[..., Bench]) -> None:
+    """
+    Too large, partly rejected, refused for now: when all of it is done, the cursor says so.
+    """
+    host = bench(413, PARTIAL, 500)
+    host.put(10)
+    host.run()
+    half = host.engine.stats
+    host.clock.advance(10)
+    host.run()
+    host.spool.disown()
+    heir = bench()
+    heir.spool.keep()
+
+    assert (half.delivered, half.rejected, half.queued) == (4, 1, 5)
+    assert host.engine.stats.queued == 0
+    assert heir.engine.stats.adopted == 0
+
+
+def test_what_is_adopted_is_in_the_ledger(bench: Callable[..., Bench]) -> None:
+    """
+    Beside what was accepted; a flush does not wait for it.
+    """
+    dead = bench()
+    dead.put(30)
+    dead.spool.disown()
+    host = bench(connections=1)
+    host.put(5)
+    mark = host.engine.mark()
+    host.spool.keep()
+    host.engine.want(mark)
+    before = host.engine.stats
+    for _ in range(2):
+        host.engine.pack()
+        shipment = host.engine.next()
+        assert shipment is not None
+        attempt = host.sender.attempt(shipment, Deadline(host.clock, None))
+        host.engine.settle(shipment, attempt)
+    settled = host.engine.settled(mark), host.engine.stats.queued
+    host.run()
+
+    assert (before.accepted, before.adopted, before.queued) == (5, 30, 35)
+    assert settled == (True, 20)
+    assert (host.engine.stats.accepted, host.engine.stats.delivered) == (5, 35)
+
+
+def test_at_the_end_nothing_is_abandoned(bench: Callable[..., Bench]) -> None:
+    """
+    What waits, is sealed, in flight or parked is kept; only increments are not.
+    """
+    host = bench(500, connections=3)
+    host.put(30)
+    host.engine.queue.put_aside(_aside("$set"))
+    host.engine.queue.put_aside(_aside("$add"))
+    host.engine.hurry()
+    assert host.engine.pack()
+    shipment = host.engine.next()
+    assert shipment is not None
+    assert host.engine.pack()
+    lost = host.engine.abandon(), host.engine.abandon()
+    host.engine.stop()
+    stats = host.engine.stats
+    # Its answer comes too late.
+    host.engine.settle(shipment, host.sender.attempt(shipment, Deadline(host.clock, None)))
+
+    assert lost == (1, 0)
+    assert (stats.accepted, stats.abandoned, stats.queued) == (32, 1, 31)
+    assert host.engine.stats == stats
+    assert host.engine.idle
+    assert not host.engine.pack()
+    assert host.engine.next() is None
+    assert host.engine.wait() is None
+    host.spool.close()
+    heir = bench()
+    heir.spool.keep()
+    assert heir.engine.stats.adopted == 31
+
+
+def test_increments_in_flight_and_parked_are_abandoned(bench: Callable[..., Bench]) -> None:
+    """
+    They are not on the disk, wherever they are.
+    """
+    host = bench()
+    host.engine.hurry()
+    for _ in range(2):
+        host.engine.queue.put_aside(_aside("$add"))
+        assert host.engine.pack()
+    host.engine.next()
+
+    assert host.engine.abandon() == 2
+    assert host.engine.idle
+
+
+def test_a_broken_line_stops_nothing(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """
+    Somebody has written over all that waits: there is nothing to seal, and the ledger says why.
+    """
+    host = bench()
+    host.put(1)
+    (path,) = tmp_path.glob("*/*/*.seg")
+    with path.open("r+b") as file:
+        file.write(b"\1" * 4096)
+    host.engine.hurry()
+    host.run()
+
+    assert host.engine.stats.abandoned == 1
+    assert host.engine.stats.damaged == 1
+    assert host.engine.idle
+
+
+def _aside(operation: str) -> Aside:
+    aside = seal_update(ProfileUpdate("u", operation, {"a": 1}))
+    assert isinstance(aside, Aside)
+    return aside
+
+
+# -- the pipeline ---------------------------------------------------------------------------------
+
+
+def test_events_go_through_the_disk(start: Callable[..., Pipeline], tmp_path: Path) -> None:
+    """
+    They arrive, and nothing is left on the disk.
+    """
+    transport = ScriptedTransport()
+    pipeline = start(transport=transport)
+    for number in range(100):
+        assert pipeline.submit(Event("A", properties={"number": number}))
+    (directory,) = tmp_path.glob("*/*")
+    pipeline.update_profile("u", set={"a": 1}, add={"b": 1})
+    flushed = pipeline.flush(10.0)
+    closed = pipeline.close(), pipeline.close()
+
+    assert flushed
+    assert closed == (True, True)
+    assert len(transport.lines) == 102
+    assert not directory.exists()
+
+
+def test_at_rest_the_directory_goes_and_comes(
+    start: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    """
+    A pipeline that has nothing to do has no thread and no file.
+    """
+    pipeline = start()
+    for _ in range(2):
+        pipeline.submit(Event("A"))
+        assert pipeline.flush(10.0)
+        pipeline.rest()
+        eventually(lambda: not delivering and not list(tmp_path.glob("*/*")))
+
+    assert pipeline.stats.delivered == 2
+
+
+def test_close_leaves_to_the_next_what_it_cannot_deliver(
+    start: Callable[..., Pipeline], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Mixpanel is down: nothing is abandoned, and the next one that only flushes delivers it.
+    """
+    pipeline = start(*[ConnectionError("down")] * 50)
+    for _ in range(20):
+        pipeline.submit(Event("A"))
+    closed = pipeline.close(0.05)
+    queued = pipeline.stats.queued
+    refused = pipeline.submit(Event("B"))
+    heir = start()
+    heir.flush(10.0)
+    heir.close(10.0)
+
+    assert (closed, queued, refused) == (True, 20, False)
+    assert (heir.stats.adopted, heir.stats.delivered) == (20, 20)
+    assert "are lost" not in caplog.text
+
+
+def test_rejected_events_are_kept_for_whoever_looks(
+    start: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    """
+    With the reason that Mixpanel gave.
+    """
+    pipeline = start(PARTIAL)
+    for _ in range(3):
+        pipeline.submit(Event("A"))
+    pipeline.flush(10.0)
+
+    (path,) = tmp_path.glob("*/rejected.jsonl")
+    (line,) = path.read_text().splitlines()
+    assert orjson.loads(line)["message"] == "m"
+    assert orjson.loads(line)["line"]["event"] == "A"
+    assert pipeline.stats.rejected == 1
+
+
+def test_the_exit_leaves_no_directory(start: Callable[..., Pipeline], tmp_path: Path) -> None:
+    """
+    Unless something is left in it.
+    """
+    pipeline = start()
+    pipeline.submit(Event("A"))
+    pipeline.finish_exit(pipeline.start_exit())
+
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def test_the_exit_keeps_what_is_left(start: Callable[..., Pipeline], tmp_path: Path) -> None:
+    """
+    The process may still go on and deliver it itself.
+    """
+    pipeline = start(*[ConnectionError("down")] * 3)
+    pipeline.submit(Event("A"))
+    pipeline.finish_exit(Deadline(SYSTEM_CLOCK, 0.0))
+    left = len(list(tmp_path.glob("*/*")))
+    pipeline.resume()
+
+    assert left == 1
+    assert pipeline.flush(10.0)
+    assert pipeline.stats.abandoned == 0
+
+
+def test_a_bug_does_not_end_the_care(
+    start: Callable[..., Pipeline],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    Whatever goes wrong, it is told, and delivery goes on.
+    """
+    caplog.set_level(logging.DEBUG)
+    pipeline = start()
+    spool = pipeline._process.engine.spool
+    assert spool is not None
+    monkeypatch.setattr(type(spool), "keep", _fail)
+
+    pipeline.submit(Event("A"))
+
+    assert pipeline.flush(10.0)
+    eventually(lambda: "spool failed unexpectedly: RuntimeError" in caplog.text)
+    spool.wake()
+
+
+def _fail(_self: object) -> float:
+    raise RuntimeError("a bug")
+
+
+def test_no_thread_for_the_disk(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    At the interpreter's exit there is none: the caller makes the files and delivers.
+    """
+    monkeypatch.setattr(_thread, "start_new_thread", _no_thread)
+    pipeline = start(max_bytes=SEGMENT_BYTES)
+    pipeline.submit(Event("A"))
+    pipeline._process.start_keeper()
+
+    assert pipeline.flush(10.0)
+    assert pipeline.close()
+    assert list(tmp_path.glob("*/*")) == []
+
+
+def _no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_fork_has_a_directory_of_its_own(start: Callable[..., Pipeline], tmp_path: Path) -> None:
+    """
+    The child starts empty; what the parent holds is the parent's.
+    """
+    pipeline = start(*[ConnectionError("down")] * 1000, backoff_initial=60.0)
+    pipeline.submit(Event("Parent"))
+    child = os.fork()
+    if not child:
+        heir = pipeline
+        done = heir.submit(Event("Child")) and len(list(tmp_path.glob("*/*"))) == 2
+        os._exit(0 if done and heir.stats.accepted == 1 else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert pipeline.stats.queued == 1
