@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 _KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
+# What these do, somebody else is asked to do: nothing comes in by them.
+_OUTBOUND: Final = frozenset({SpanKind.CLIENT, SpanKind.PRODUCER})
 _STATUSES: Final = {StatusCode.OK: "ok", StatusCode.ERROR: "error"}
 
 # March 1973. Mixpanel tells seconds from milliseconds by their magnitude, so that a smaller number
@@ -110,7 +112,11 @@ class Reader:
             fields["$duration"] = (span.end_time - span.start_time) / 1e9
         moment = _moment(span.start_time, fields)
         bound = speak(attributes, names, fields)
-        entry = (span.parent is None or span.parent.is_remote) and _somebody(fields, bound)
+        entry = (
+            span.kind not in _OUTBOUND
+            and (span.parent is None or span.parent.is_remote)
+            and _somebody(fields, bound)
+        )
         scope = span.instrumentation_scope
         # A framework's spans are not what its log records are: only `loggers` looks at the scope.
         logger = scope.name if self._scoped and scope is not None else ""

@@ -50,6 +50,8 @@ _HINTS: Final = {
     "naive": "a date without a time zone was taken as UTC",
     "time": "a time that is neither a datetime nor seconds or milliseconds since 1971 was sent as"
     " the property time_; the event has the time of its record",
+    "verb": "an event named $identify, $create_alias or $merge was left out: these join users, and"
+    " only an Event that is submitted by hand may do so",
 }
 
 
@@ -350,9 +352,9 @@ class Translator:
             now: Seconds since the epoch, for a time among *fields*.
         """
         if name not in self._names:
-            if _is_blank(name):
-                return Drop.IGNORED
             name = self._as_name(name)
+            if not name:
+                return Drop.IGNORED
         if plan.honoured:
             honour(properties, fields, now)
             for unusable in properties.keys() & _UNUSABLE:
@@ -383,6 +385,12 @@ class Translator:
         return line
 
     def _as_name(self, name: str) -> str:
+        """Give the name that is sent; ``""`` if nothing can be named so."""
+        if _is_blank(name):
+            return ""
+        if name in VERBS:
+            self._tell("verb")
+            return ""
         found = self._filler.text(name)
         if found == name:
             if len(self._names) >= MEMORY:

@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from ipaddress import ip_address
@@ -1782,6 +1782,23 @@ def test_users_hear_of_ids_and_times_that_were_replaced() -> None:
     assert hints(said({"distinct_id": ""}), said({"distinct_id": None}), Event("A")) == []
     assert hints(said({"time": "soon"}), said({"time": NOW})) == ["time"]
     assert hints(said({"note": "x" * 300})) == ["cut"]
+
+
+@pytest.mark.parametrize("verb", ["$identify", "$create_alias", "$merge"])
+def test_records_join_no_users(verb: str) -> None:
+    """
+    Neither by their own name, nor by a mark, nor by what a transform makes of it; users hear of it.
+    """
+    rename = cast("Any", lambda event: replace(event, name=verb))
+
+    assert hints(said(OWN, name=verb)) == ["verb"]
+    assert hints(said({**OWN, "mixpanel_event": verb})) == ["verb"]
+    assert hints(said(OWN), transform=rename) == ["verb"]
+    assert hints(Event("A"), transform=rename) == ["verb"]
+    translator = Translator(Settings())
+    for _ in range(2):
+        record = said(OWN, name=verb)
+        assert translator.seal(record, lambda: MADE_UP, lambda: NOW) is Drop.IGNORED
 
 
 def test_users_hear_of_names_without_end() -> None:

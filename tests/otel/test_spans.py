@@ -108,7 +108,10 @@ def test_the_resource_says_where_it_comes_from() -> None:
         ("structured", {"marked", "named", "own"}),
         (
             "all",
-            {"root", "remote", "marked", "named", "own", "inner", "nobody", "forbidden"},
+            {
+                *("root", "remote", "marked", "named", "own", "inner", "nobody", "forbidden"),
+                *("client", "producer"),
+            },
         ),
         (lambda record: record.name == "inner", {"marked", "inner"}),
     ],
@@ -129,9 +132,11 @@ def test_which_spans_are_events(selection: Any, names: set[str]) -> None:  # noq
         start("inner", inside, attributes=WHO).end()
         start("nobody").end()
         start("forbidden", attributes={"user.id": "anonymous"}).end()
+        start("client", kind=SpanKind.CLIENT, attributes=WHO).end()
+        start("producer", kind=SpanKind.PRODUCER, attributes=WHO).end()
 
         assert set(shop.names()) == names
-        assert shop.pipeline.stats.ignored == 9 - len(names)
+        assert shop.pipeline.stats.ignored == 11 - len(names)
 
 
 def test_a_mark_names_the_event(shop: Shop) -> None:
