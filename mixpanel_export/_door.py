@@ -86,7 +86,8 @@ class Door:
         self._select = settings.select if isinstance(settings.select, str) else select
         #: Whether it was explained why a record was ignored.
         self.explained = False
-        self.seal = Translator(settings, select=select, hint=self.hint).seal
+        self.translator = Translator(settings, select=select, hint=self.hint)
+        self.seal = self.translator.seal
         self.pipeline.doors.add(self)
 
     def take(self, record: Record) -> bool:

@@ -52,7 +52,7 @@ class Filler:
         self._known: set[str] = set()
 
     def fill(self, properties: dict[str, Any], fields: Mapping[Any, Any], pairs: Pairs) -> None:
-        """Add what *pairs* name of *fields* to *properties*."""
+        """Add what *pairs* name of *fields* to *properties*, which may share lists with them."""
         known = self._known
         for key, name in pairs:
             value = fields[key]
@@ -68,9 +68,9 @@ class Filler:
                 # Neither an infinity nor "not a number" lies between these.
                 if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
                     continue
-            elif kind is list and len(value) <= _FEW and self._knows(value):
-                value = value.copy()
-            elif kind is not bool:
+            elif kind is not bool and not (
+                kind is list and len(value) <= _FEW and self._knows(value)
+            ):
                 value = self.clean(value)
                 if value is MISSING:
                     continue

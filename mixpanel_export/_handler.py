@@ -26,6 +26,8 @@ from mixpanel_export._record import new_record
 
 if TYPE_CHECKING:
     from mixpanel_export._pipeline import Pipeline
+    from mixpanel_export._plan import Plan
+    from mixpanel_export._record import Record
     from mixpanel_export._settings import Settings
 
 # The attributes of every record, in their order, found out instead of written down: Python 3.12
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 _STANDARD: Final = tuple(vars(logging.makeLogRecord({})))
 _LAST_STANDARD: Final = _STANDARD[-1]
 _SKIP: Final = len(_STANDARD) - 1
-
-# What formatters of other handlers leave on a record; `logging` itself forbids them in `extra`.
-_FORMATTED: Final = frozenset({"message", "asctime"})
 
 
 class MixpanelHandler(logging.Handler):
@@ -78,8 +77,10 @@ class MixpanelHandler(logging.Handler):
         )
         self._offer = self._door.pipeline.offer
         self._seal = self._door.seal
+        self._seal_plain = self._door.translator.seal_plain
         self._include = self._door.settings.include
-        self._met: set[str] = set()
+        # By logger and the names of everything on a record; None is what needs a closer look.
+        self._plans: dict[tuple[object, ...], Plan | None] = {}
 
     @property
     def pipeline(self) -> Pipeline:
@@ -112,43 +113,58 @@ class MixpanelHandler(logging.Handler):
             if thread in delivering and is_delivering(thread) and is_from_here(record):
                 self._door.pipeline.ignore()
                 return
-            if record.name not in self._met:
-                self._meet(record)
-            items = islice(vars(record).items(), _SKIP, None)
-            if next(items)[0] == _LAST_STANDARD:
-                fields: dict[Any, Any] = dict(items)
-            else:
-                fields = {
-                    name: value for name, value in vars(record).items() if name not in _STANDARD
-                }
-            if "message" in fields or "asctime" in fields or "extra" in fields:
-                fields = _usual(fields)
-            if record.args:
-                fields = {**arguments(record.args), **fields}
+            fields: dict[Any, Any] = vars(record)
             name = record.msg
-            if type(name) is not str:
-                # By its type: an object may even raise when it is asked for its class.
-                if issubclass(type(name), Mapping):
-                    # structlog hands its event dict to a formatter like this, and formatters of
-                    # JSON take any; the record's own fields are there as well.
-                    name, fields, _ = read({**fields, **cast("Mapping[Any, Any]", name)})
-                else:
-                    name = name_of(name)
-            elif "\n" in name:
-                name = headline(name)
-            bound = current()
-            if record.exc_info or self._include:
-                bound = plus(bound, self._beside(record))
-            said = (name, record.created, fields, record.name, bound, None)
-            self._offer(new_record(said), self._seal)
+            try:
+                plan = self._plans[record.name, tuple(fields)]
+            except KeyError:
+                plan = self._meet(record)
+            # By its type: an object may even raise when it is asked for its class.
+            if plan is None or type(name) is not str or record.args or record.exc_info or current():
+                self._offer(self._read(record), self._seal)
+            else:
+                if "\n" in name:
+                    name = headline(name)
+                self._offer((name, record.created, fields, plan), self._seal_plain)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
 
-    def _meet(self, record: logging.LogRecord) -> None:
-        """Look, when a logger is met for the first time, whether another handler is there too."""
-        if len(self._met) >= MEMORY:
-            self._met.clear()
-        self._met.add(record.name)
+    def _meet(self, record: logging.LogRecord) -> Plan | None:
+        """Get ready for records like this one, all from one logger and with fields of one kind."""
+        fields = _own(record)
+        plan = self._door.translator.plan(record.name, tuple(fields))
+        rare = "extra" in fields or self._include or not plan.plain
+        if len(self._plans) >= MEMORY:
+            self._plans.clear()
+        self._plans[record.name, tuple(vars(record))] = None if rare else plan
+        self._look_around(record)
+        return None if rare else plan
+
+    def _read(self, record: logging.LogRecord) -> Record:
+        """Make a record of any log record."""
+        fields = _own(record)
+        # All that loguru was told is in there. -- loguru 0.7.3, StandardSink (read 2026-11-21).
+        if issubclass(type(fields.get("extra")), dict):
+            fields = {**fields.pop("extra"), **fields}
+        if record.args:
+            fields = {**arguments(record.args), **fields}
+        name = record.msg
+        if type(name) is not str:
+            if issubclass(type(name), Mapping):
+                # structlog hands its event dict to a formatter like this, and formatters of JSON
+                # take any; the record's own fields are there as well.
+                name, fields, _ = read({**fields, **cast("Mapping[Any, Any]", name)})
+            else:
+                name = name_of(name)
+        elif "\n" in name:
+            name = headline(name)
+        bound = current()
+        if record.exc_info or self._include:
+            bound = plus(bound, self._beside(record))
+        return new_record((name, record.created, fields, record.name, bound, None))
+
+    def _look_around(self, record: logging.LogRecord) -> None:
+        """Look whether another handler gets the records of this logger, too."""
         # Not getLogger: it takes a lock, and makes loggers.
         logger = logging.Logger.manager.loggerDict.get(record.name, logging.root)
         found = 0
@@ -181,10 +197,15 @@ class MixpanelHandler(logging.Handler):
         super().close()
 
 
-def _usual(fields: dict[Any, Any]) -> dict[Any, Any]:
-    """Leave out what formatters left behind, and spread the one field of loguru."""
-    fields = {name: value for name, value in fields.items() if name not in _FORMATTED}
-    # All that loguru was told is in there. -- loguru 0.7.3, StandardSink (read 2026-11-21).
-    if issubclass(type(fields.get("extra")), dict):
-        fields = {**fields.pop("extra"), **fields}
+def _own(record: logging.LogRecord) -> dict[Any, Any]:
+    """Give what is on *record* beside what is on all."""
+    items = islice(vars(record).items(), _SKIP, None)
+    fields: dict[Any, Any]
+    if next(items, ("",))[0] == _LAST_STANDARD:
+        fields = dict(items)
+    else:
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    # What formatters of other handlers leave there; `logging` itself forbids it in `extra`.
+    fields.pop("message", None)
+    fields.pop("asctime", None)
     return fields

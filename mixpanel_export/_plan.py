@@ -193,6 +193,7 @@ class Plan(NamedTuple):
     operations: tuple[str, ...]  # on the profile
     hidden: dict[str, str]  # what stands in place of secrets
     rivals: tuple[str, ...] | None  # what gives way if all of it might be too much for an event
+    plain: bool  # whether none of the rare things above, nor a setting, has a part in it
 
 
 class Heed(IntEnum):
@@ -211,6 +212,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     stamped: bool = False,
     selection: str = "all",
     heed: Heed = Heed.ALL,
+    plain: bool = False,
 ) -> Plan:
     """
     Work out what to do with fields of these names.
@@ -228,6 +230,8 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
         selection: What is selected.
 
         heed: How much attention their logger gets.
+
+        plain: Whether the settings leave single events alone.
     """
     own = False
     pairs: dict[str, object] = {}
@@ -255,17 +259,23 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
         "entry": bool(identity),
         "marked": False,
     }[selection]
+    mark = next((mark for mark in MARKS if mark in texts), None) if heed else None
+    aliases = tuple(name for name in identity if name != "distinct_id")
+    honoured = not _HEAD.isdisjoint(texts)
+    crowded = len(base) + len(names) > MAX_PROPERTIES
+    rare = mark or aliases or honoured or operations or hidden or crowded
     return Plan(
         heed=heed,
         selected=by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity))),
-        mark=next((mark for mark in MARKS if mark in texts), None) if heed else None,
+        mark=mark,
         identity=identity,
-        aliases=tuple(name for name in identity if name != "distinct_id"),
-        honoured=not _HEAD.isdisjoint(texts),
+        aliases=aliases,
+        honoured=honoured,
         pairs=tuple((key, name) for name, key in pairs.items()),
         operations=tuple(operations),
         hidden=hidden,
-        rivals=base[FIXED:] if len(base) + len(names) > MAX_PROPERTIES else None,
+        rivals=base[FIXED:] if crowded else None,
+        plain=plain and not rare,
     )
 
 

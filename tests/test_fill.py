@@ -84,22 +84,6 @@ def test_without_scrubbing_secrets_stay() -> None:
     assert filled(value, scrub=False) == {"name": value}
 
 
-def test_a_list_is_sent_as_it_is_now() -> None:
-    """
-    What is done to it later does not reach what was filled.
-    """
-    tags = ["a", "b"]
-    filler = Filler(Privacy(), Told().append)
-    first: dict[str, Any] = {}
-    second: dict[str, Any] = {}
-
-    filler.fill(first, {"tags": tags}, (("tags", "tags"),))
-    filler.fill(second, {"tags": tags}, (("tags", "tags"),))
-    tags.append("c")
-
-    assert first == second == {"tags": ["a", "b"]}
-
-
 def test_a_long_list_of_texts_fits() -> None:
     """
     However it is taken, it is never larger than Mixpanel takes.

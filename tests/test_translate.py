@@ -502,6 +502,18 @@ def test_super_properties_are_in_every_event() -> None:
     assert properties_of(said(), super_properties=given)["size"] == [1, 2]
 
 
+def test_what_becomes_of_names_is_worked_out_once() -> None:
+    """
+    For each logger, until there are too many.
+    """
+    translator = Translator(Settings())
+
+    first = translator.plan("shop", ("total",))
+
+    assert translator.plan("shop", ("total",)) is first
+    assert translator.plan("till", ("total",)) is not first
+
+
 def test_super_properties_do_not_change_later() -> None:
     """
     A value that changes after the door was made is sent as it was.
