@@ -67,6 +67,11 @@ def bound(properties: Mapping[str, object] | None = None, /, **more: object) -> 
         yield
 
 
+def unbound() -> AbstractContextManager[None]:
+    """Begin with nothing bound, for a ``with`` block; afterwards all is as before."""
+    return _set(_NOTHING)
+
+
 class Holder(Mapping[str, object]):
     """
     What is bound in one request or task, for everything that takes part in it.

@@ -48,6 +48,11 @@ def enroll(pipeline: Living) -> None:
     _living.add(pipeline)
 
 
+def living() -> list[Living]:
+    """Give the pipelines of this process."""
+    return list(_living)
+
+
 def register() -> None:
     """
     Register the drain at exit, once in each process; takes no lock.
@@ -97,7 +102,7 @@ def _is_late() -> bool:
 def _begin_exit() -> list[tuple[Living, Deadline]]:
     """Have all pipelines make haste; say until when each has time, all within the first's end."""
     global _exit_deadline  # noqa: PLW0603 -- there is one exit
-    deadlines = [(pipeline, pipeline.start_exit()) for pipeline in list(_living)]
+    deadlines = [(pipeline, pipeline.start_exit()) for pipeline in living()]
     if deadlines and _exit_deadline is None:
         _exit_deadline = max((each for _, each in deadlines), key=lambda each: each.at)
     end = _exit_deadline
@@ -143,14 +148,14 @@ class _Terminator:
             return
         # Ignored, or handled without an exit: life goes on.
         _exit_deadline = None
-        for pipeline in list(_living):
+        for pipeline in living():
             pipeline.resume()
 
 
 def _after_fork_in_child() -> None:
     global _exit_deadline  # noqa: PLW0603
     _exit_deadline = None
-    for pipeline in list(_living):
+    for pipeline in living():
         pipeline.forked()
 
 

@@ -58,6 +58,9 @@ HOPELESS: Final = 1.0
 #: Seconds between two looks of a caller who delivers itself: what others bring in does not wake it.
 POLL: Final = 0.05
 
+#: What takes every line of this process in place of the queues; see `divert`.
+_diversion: Callable[[bytes | Aside], bool] | None = None
+
 _getpid: Final = os.getpid
 
 
@@ -89,9 +92,8 @@ class _Process:
         self.clock = clock
         self.notices = Notices(clock)
         self.engine = Engine(settings, clock=clock, notices=self.notices, ring=self.ring)
-        self.put: Callable[[bytes], bool] = self.engine.queue.put
-        self.put_aside: Callable[[Aside], bool] = self.engine.queue.put_aside
-        self.off = settings.disabled
+        self.closed = False
+        self.aim()
         self.sender = Sender(settings, transport, clock=clock, random=random.random)
         # 96 random bits name the process and a counter the event: unique for less than the price of
         # a random number each, and it compresses. It fits the 36 characters that Mixpanel takes.
@@ -110,10 +112,17 @@ class _Process:
         self.connections = 0
         self.idle = 0
         self.retiring = False
-        self.closed = False
         self.time: Callable[[float, str], None] | None = None
 
     # -- from the callers' threads ----------------------------------------------------------------
+
+    def aim(self) -> None:
+        """Let lines go where they belong: to the queue, unless they are diverted or refused."""
+        queue = self.engine.queue
+        to = _refuse if self.closed else _diversion
+        self.put: Callable[[bytes], bool] = to or queue.put
+        self.put_aside: Callable[[Aside], bool] = to or queue.put_aside
+        self.off = self.settings.disabled and _diversion is None
 
     def ring(self) -> None:
         """Wake the worker, or start it. Called when something is put, so without a lock."""
@@ -171,7 +180,9 @@ class _Process:
 
     def take_over(self) -> None:
         """Look for what others left in the spool, where no event has come that would do it."""
-        if self.engine.spool is not None and self.keeper is None and not self.inherited:
+        if self.engine.spool is None or self.keeper is not None or _diversion is not None:
+            return
+        if not self.inherited:
             self.keep_safely(self.engine.spool)
 
     def look_after(self, spool: SpoolQueue, keeper: object) -> None:
@@ -433,6 +444,28 @@ class _Process:
                     return
         finally:
             delivering.pop(_thread.get_ident(), None)
+
+
+def divert(take: Callable[[bytes | Aside], bool] | None) -> None:
+    """
+    Have every pipeline of this process hand its lines to *take*, on the caller's thread.
+
+    Meanwhile nothing new is sent or kept, and pipelines that are `disabled` work like others. What
+    was accepted before is delivered as ever.
+
+    Args:
+        take: Called with each line that would have been accepted; says whether it is. `None` lets
+            lines go to the queues again.
+    """
+    global _diversion  # noqa: PLW0603 -- there is one process
+    _diversion = take
+    for pipeline in living():
+        pipeline._current().aim()
+
+
+def living() -> list[Pipeline]:
+    """Give the pipelines of this process, whoever made them."""
+    return [each for each in _lifecycle.living() if isinstance(each, Pipeline)]
 
 
 def is_delivering(thread: int) -> bool:
@@ -705,7 +738,7 @@ class Pipeline:
         """
         process = self._current()
         process.closed = True
-        process.put = process.put_aside = _refuse
+        process.aim()
         lost = 0
         process.take_over()
         if self._is_used(process):
@@ -789,7 +822,7 @@ class Pipeline:
         process = self._new_process()
         if parent.closed:
             process.closed = True
-            process.put = process.put_aside = _refuse
+            process.aim()
         # One step: of two threads that find out at the same time, both go on with the same one.
         heir = self._process = parent.heirs.setdefault(pid, process)
         if heir is process:

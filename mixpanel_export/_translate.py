@@ -99,7 +99,8 @@ class Translator:
         self._selection = "all" if callable(chosen) else chosen
         self._within = settings.loggers
         self._transform = settings.transform
-        self._token = settings.token is not None
+        # Without any credentials nothing is sent anyway, but tests may want to see it.
+        self._token = settings.token is not None or settings.credentials is None
         self._explained = False
         self._hint = hint
         quota = Quota(settings.sample, settings.budget)

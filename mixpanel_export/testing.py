@@ -1,21 +1,92 @@
-"""Stand-ins for time and for the network, for the tests of those who build on this package."""
+"""
+What tests of applications need: what would be sent, captured; stand-ins for time and the network.
+
+For pytest there are fixtures: `mixpanel_export.pytest_plugin`.
+"""
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import orjson
 
 from mixpanel_export._batch import Batch
+from mixpanel_export._ledger import Stats
+from mixpanel_export._pipeline import Pipeline, divert, living
+from mixpanel_export._tracked import TrackedEvents
 from mixpanel_export._wire import Request, Response
 
 if TYPE_CHECKING:
-    import threading
-
     from mixpanel_export._clock import Deadline
+    from mixpanel_export._update import Aside
 
-__all__ = ["FakeClock", "ScriptedTransport", "lines_of"]
+__all__ = ["FakeClock", "ScriptedTransport", "TrackedEvents", "capture_events", "lines_of"]
+
+# Those who capture at the moment, by identity: equal lists are not the same one. The lock guards
+# who comes and goes, not what is captured.
+_captures: dict[int, TrackedEvents] = {}
+_changing = threading.RLock()
+
+
+@contextmanager
+def capture_events() -> Iterator[TrackedEvents]:
+    """
+    Capture, for a ``with`` block, what this process would send; nothing of it is sent.
+
+    Through whichever door or pipeline it comes and on whichever thread, made before or inside of
+    the block: when a logging call returns, its event is there. Doors without credentials, and those
+    that are `disabled`, take part as if they had some. What is captured is not in the ledger.
+    Blocks may overlap; each captures everything. What other processes do is not seen.
+
+    Yields:
+        What was captured so far. It grows, and can be asked after the block too.
+    """
+    before: WeakKeyDictionary[Pipeline, Stats] = WeakKeyDictionary(
+        {pipeline: pipeline.stats for pipeline in living()}
+    )
+    captured = TrackedEvents(lambda: _reasons(before))
+    with _changing:
+        _captures[id(captured)] = captured
+        divert(_take)
+    try:
+        yield captured
+    finally:
+        with _changing:
+            del _captures[id(captured)]
+            if not _captures:
+                divert(None)
+
+
+def _take(line: bytes | Aside) -> bool:
+    record = orjson.loads(line if isinstance(line, bytes) else line.line)
+    for captured in list(_captures.values()):
+        captured.add(record)
+    return True
+
+
+def _reasons(before: WeakKeyDictionary[Pipeline, Stats]) -> Iterator[str]:
+    """Yield what may be the reason that nothing was captured, each in a line."""
+    ignored = 0
+    dropped: dict[str, int] = {}
+    for pipeline in living():
+        then, now = before.get(pipeline, Stats()), pipeline.stats
+        ignored += now.ignored - then.ignored
+        for reason, count in now.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count - then.dropped.get(reason, 0)
+    known = [f"{count} dropped: {reason}" for reason, count in dropped.items() if count]
+    if ignored:
+        known.append(f"{ignored} ignored: no events by the setting `select`")
+    yield from known
+    if not known:
+        yield "nothing came in: is there a door, such as a MixpanelHandler, and a level low enough?"
+    if "opentelemetry.sdk" in sys.modules:
+        yield "what OpenTelemetry's batch processors hold comes with their provider's force_flush()"
 
 
 class FakeClock:

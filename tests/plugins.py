@@ -39,6 +39,7 @@ EXTRAS = {
 # What tests need and users do not: groups of dependencies in pyproject.toml and their modules. They
 # come with all extras, and have markers too.
 GROUPS = {
+    "runners": ("pytest_asyncio", "xdist"),
     "web": ("flask", "gunicorn", "redis"),
 }
 _ALL = EXTRAS | GROUPS

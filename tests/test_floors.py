@@ -77,8 +77,8 @@ FLOORS = {
         "django": "the same for Django",
         "celery": "the same for Celery",
         "delivery": "the engine's public names, for those who build on it",
+        "_tracked": "what was tracked: events to look at, and what to say when one is missing",
         "testing": "what an application's tests need: captured events, a transport, a clock",
-        "pytest_plugin": "the same as fixtures",
     },
     # Not a door and not a program, but the sign at the gate: it shows what the doors and the engine
     # offer. Nothing below asks it for anything.
@@ -88,6 +88,7 @@ FLOORS = {
     "6 programs": {
         "__main__": "python -m mixpanel_export",
         "cli": "the command mixpanel-export",
+        "pytest_plugin": "fixtures: captured events, a local Mixpanel",
         "emulator": "the local Mixpanel with its live page; knows nothing of ours",
         "gateway": "the fleet: events from many machines come in over OTLP",
         "nats": "the fleet: batches wait in a broker",
@@ -462,13 +463,13 @@ def test_the_emulator_stands_alone(tmp_path: Path) -> None:
         tmp_path,
         {
             "_limits.py": "",
-            "pytest_plugin.py": "from mixpanel_export.emulator import serve\n",
+            "testing.py": "from mixpanel_export.emulator import serve\n",
             "emulator/__init__.py": "from mixpanel_export._limits import MAX_EVENT_BYTES\n",
         },
     )
 
     assert faults(package) == [
-        "pytest_plugin, line 1, imports emulator.__init__: upwards",
+        "testing, line 1, imports emulator.__init__: upwards",
         "emulator.__init__, line 1, imports _limits: the mirror knows nothing of ours",
     ]
 

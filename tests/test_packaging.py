@@ -190,6 +190,18 @@ def test_opentelemetry_finds_the_exporters(installed: Distribution) -> None:
     }
 
 
+@needs_wheel
+def test_pytest_finds_the_fixtures(installed: Distribution) -> None:
+    """
+    By being installed.
+    """
+    found = [each for each in installed.entry_points if each.group == "pytest11"]
+
+    assert [(each.name, each.value) for each in found] == [
+        ("mixpanel_export", "mixpanel_export.pytest_plugin")
+    ]
+
+
 @pytest.mark.bare
 def test_the_doors_without_their_extra_say_how_to_get_it() -> None:
     """

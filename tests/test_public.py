@@ -18,6 +18,7 @@ import mixpanel_export
         "mixpanel_export",
         "mixpanel_export.asgi",
         "mixpanel_export.delivery",
+        "mixpanel_export.pytest_plugin",
         "mixpanel_export.testing",
         "mixpanel_export.wsgi",
         pytest.param("mixpanel_export.celery", marks=pytest.mark.celery),
