@@ -74,7 +74,7 @@ class TrackedEvents(list[Event]):
         """
         __tracebackhide__ = True
         for event in self:
-            if event.name == name and not any(_differences(expected, _fields(event))):
+            if event.name == name and not _wrong(expected, _fields(event)):
                 return event
         raise AssertionError("\n".join(self._explain(name, expected)))
 
@@ -87,14 +87,14 @@ class TrackedEvents(list[Event]):
         """
         __tracebackhide__ = True
         for number, event in enumerate(self, 1):
-            if event.name == name and not any(_differences(expected, _fields(event))):
+            if event.name == name and not _wrong(expected, _fields(event)):
                 raise AssertionError(
                     f"event {number} of {len(self)} is one that should not be there:\n  {event!r}"
                 )
 
     def _explain(self, name: str, expected: Mapping[str, object]) -> Iterator[str]:
         candidates = [
-            (sum(1 for _ in _differences(expected, _fields(event))), number)
+            (len(_wrong(expected, _fields(event))), number)
             for number, event in enumerate(self)
             if event.name == name
         ]
@@ -159,15 +159,17 @@ def _fields(event: Event) -> dict[str, Any]:
 Difference = tuple[str, object, object]
 
 
-def _differences(
-    expected: Mapping[str, object], actual: Mapping[str, object]
-) -> Iterator[Difference]:
-    """Yield what of *expected* is otherwise: its path, what was expected, what is there."""
-    for name, value in expected.items():
-        yield from _differ(name, value, actual.get(name, MISSING))
+def _wrong(expected: Mapping[str, object], actual: Mapping[str, object]) -> list[str]:
+    """Give the names of *expected* of which *actual* has something else, or nothing."""
+    return [
+        name
+        for name, value in expected.items()
+        if any(True for _ in _differ(name, value, actual.get(name, MISSING)))
+    ]
 
 
 def _differ(path: str, expected: object, actual: object) -> Iterator[Difference]:
+    """Yield where *actual* is not as *expected*: the path, what was expected, what is there."""
     match expected, actual:
         case (dict(), dict()):
             # All of it, unlike the event's properties: a value is what it is.
