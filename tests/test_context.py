@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from mixpanel_export import bind, bound, clear, unbind
-from mixpanel_export._context import Holder, current, plus
+from mixpanel_export._context import Holder, current, plus, unbound
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +169,21 @@ def test_a_block_restores_what_was_before_it() -> None:
         bind(seats=3)
 
     assert current() == {"distinct_id": "u-1"}
+
+
+def test_a_block_may_begin_with_nothing() -> None:
+    """
+    Whatever was bound, and whatever is bound inside, afterwards all is as before.
+    """
+    bind(plan="pro")
+
+    with unbound():
+        inside = dict(current())
+        bind(seats=3)
+    after = dict(current())
+
+    assert inside == {}
+    assert after == {"plan": "pro"}
 
 
 def test_a_function_can_be_decorated() -> None:

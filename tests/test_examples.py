@@ -11,9 +11,11 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,11 @@ out of disk space
 203.0.113.9 - - [17/May/2015:10:05:09 +0200] "-" 408 0 "-" "-"
 203.0.113.9 - - [17/Mai/2015:10:05:09 +0200] "GET / HTTP/1.1" 200 5 "-" "-"
 """
+
+
+# What pytest has to be told where the package is not installed, as in a checkout.
+INSTALLED = bool(entry_points(group="pytest11", name="mixpanel_export"))
+FIXTURES = () if INSTALLED else ("-p", "mixpanel_export.pytest_plugin")
 
 
 @pytest.fixture
@@ -74,6 +81,15 @@ def run(
         timeout=100,
         check=False,
     )
+
+
+def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
+    """
+    Run the tests in *folder*, away from this project's configuration.
+    """
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    alone = ("-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:asyncio", "-p", "no:xdist")
+    return run("-m", "pytest", *alone, *FIXTURES, str(folder))
 
 
 # -- examples/access_log.py ---------------------------------------------------------------------
@@ -325,6 +341,23 @@ def test_otel_script_tells_of_failures(emulator: EmulatorProcess, tmp_path: Path
     assert "No such file" not in json.dumps(event)
 
 
+# -- examples/tea_shop.py -----------------------------------------------------------------------
+
+
+@pytest.mark.emulator
+def test_tea_shop_passes_its_tests(tmp_path: Path) -> None:
+    """
+    With the fixtures, and nothing else than what lies beside it.
+    """
+    for path in EXAMPLES.glob("*tea_shop.py"):
+        shutil.copy(path, tmp_path)
+
+    ran = run_pytest(tmp_path)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "4 passed" in ran.stdout
+
+
 def test_each_example_has_its_tests() -> None:
     """
     An example that nobody runs would be wrong some day.
@@ -335,7 +368,7 @@ def test_each_example_has_its_tests() -> None:
         for test in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
 
-    names = [path.stem for path in EXAMPLES.glob("*.py")]
+    names = [path.stem for path in EXAMPLES.glob("*.py") if not path.match("test_*")]
 
     assert names
     assert all(any(test.startswith(f"test_{name}_") for test in tested) for name in names)
@@ -436,6 +469,26 @@ def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> Non
     assert events["Coupon Used"]["distinct_id"] == "u-1"
     assert events["Order Placed"]["plan"] == "pro"
     assert events["Order Placed"]["ip"] == "203.0.113.7"
+
+
+@pytest.mark.emulator
+def test_the_tests_of_the_readme_pass(tmp_path: Path) -> None:
+    """
+    As they are shown, and what it shows of a failure is what one sees.
+    """
+    [tests] = blocks("python3")
+    [failure] = [block for block in blocks("text") if block.startswith("no event")]
+    wrong = tests.replace("31.5})", "31.0})").replace('"shop"', '"another shop"')
+    (tmp_path / "test_shop.py").write_text(tests, encoding="utf-8")
+    (tmp_path / "test_wrong.py").write_text(wrong, encoding="utf-8")
+
+    ran = run_pytest(tmp_path)
+
+    assert "1 failed, 3 passed" in ran.stdout
+    said = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
+    assert [line.strip() for line in failure.splitlines()] == [
+        line.removeprefix("AssertionError: ") for line in said
+    ]
 
 
 @pytest.mark.celery

@@ -29,8 +29,10 @@ log.addHandler(MixpanelHandler(flush_interval=0.01))
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """
-    Run pytest with warnings as errors.
+    Run pytest with warnings as errors, away from this project's configuration.
     """
+    if not (pytester.path / "tox.ini").exists():
+        pytester.makeini("[pytest]")
     return pytester.runpytest_subprocess(
         "-W", "error", "-p", "no:cacheprovider", *OURS, *arguments, timeout=100
     )
