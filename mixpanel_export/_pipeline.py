@@ -17,7 +17,7 @@ import threading
 import weakref
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from mixpanel_export import _lifecycle, _metrics, _uwsgi
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
@@ -59,7 +59,7 @@ HOPELESS: Final = 1.0
 POLL: Final = 0.05
 
 #: What takes every line of this process in place of the queues; see `divert`.
-_diversion: Callable[[bytes | Aside], bool] | None = None
+_diversion: Callable[[bytes | Aside], Literal[True]] | None = None
 
 _getpid: Final = os.getpid
 
@@ -446,7 +446,7 @@ class _Process:
             delivering.pop(_thread.get_ident(), None)
 
 
-def divert(take: Callable[[bytes | Aside], bool] | None) -> None:
+def divert(take: Callable[[bytes | Aside], Literal[True]] | None) -> None:
     """
     Have every pipeline of this process hand its lines to *take*, on the caller's thread.
 
@@ -454,8 +454,8 @@ def divert(take: Callable[[bytes | Aside], bool] | None) -> None:
     was accepted before is delivered as ever.
 
     Args:
-        take: Called with each line that would have been accepted; says whether it is. `None` lets
-            lines go to the queues again.
+        take: Called with each line; what is diverted counts as accepted. `None` lets lines go to
+            the queues again.
     """
     global _diversion  # noqa: PLW0603 -- there is one process
     _diversion = take

@@ -115,9 +115,11 @@ class TrackedEvents(list[Event]):
 def _event(record: Mapping[str, Any]) -> Event:
     properties = dict(record["properties"])
     properties.pop("token", None)  # In `/track`'s requests: who, not what.
-    time = properties.pop("time", None)
-    if time is not None:
-        seconds = time / 1000 if time >= _MILLISECONDS else time
+    time = None
+    when: Any = properties.get("time")
+    if isinstance(when, (int, float)) and 0 <= when < 1000 * _MILLISECONDS:
+        del properties["time"]
+        seconds = when / 1000 if when >= _MILLISECONDS else when
         time = datetime.fromtimestamp(seconds, timezone.utc)
     ip = properties.pop("ip", "0")
     return Event(

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -63,7 +63,7 @@ def capture_events() -> Iterator[TrackedEvents]:
                 divert(None)
 
 
-def _take(line: bytes | Aside) -> bool:
+def _take(line: bytes | Aside) -> Literal[True]:
     record = orjson.loads(line if isinstance(line, bytes) else line.line)
     for captured in list(_captures.values()):
         captured.add(record)

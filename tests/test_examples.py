@@ -15,13 +15,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mixpanel_export import Settings, Stats
+from tests.inner_pytest import ALONE, outcomes, run_pytest
 
 if TYPE_CHECKING:
     from mixpanel_export.emulator import EmulatorProcess
@@ -42,11 +42,6 @@ out of disk space
 203.0.113.9 - - [17/May/2015:10:05:09 +0200] "-" 408 0 "-" "-"
 203.0.113.9 - - [17/Mai/2015:10:05:09 +0200] "GET / HTTP/1.1" 200 5 "-" "-"
 """
-
-
-# What pytest has to be told where the package is not installed, as in a checkout.
-INSTALLED = bool(entry_points(group="pytest11", name="mixpanel_export"))
-FIXTURES = () if INSTALLED else ("-p", "mixpanel_export.pytest_plugin")
 
 
 @pytest.fixture
@@ -83,13 +78,20 @@ def run(
     )
 
 
-def run_pytest(folder: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """
-    Run the tests in *folder*, away from this project's configuration.
+    Run the tests that are shown: those of the example, those of the README, and these once more
+    where something is wrong.
     """
-    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    alone = ("-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:asyncio", "-p", "no:xdist")
-    return run("-m", "pytest", *alone, *FIXTURES, str(folder))
+    folder = tmp_path_factory.mktemp("shown")
+    for path in EXAMPLES.glob("*tea_shop.py"):
+        shutil.copy(path, folder)
+    [shown] = blocks("python3")
+    wrong = shown.replace("31.5})", "31.0})").replace('"shop"', '"another shop"')
+    (folder / "test_readme.py").write_text(shown, encoding="utf-8")
+    (folder / "test_wrong.py").write_text(wrong, encoding="utf-8")
+    return run_pytest(folder, *ALONE)
 
 
 # -- examples/access_log.py ---------------------------------------------------------------------
@@ -345,17 +347,14 @@ def test_otel_script_tells_of_failures(emulator: EmulatorProcess, tmp_path: Path
 
 
 @pytest.mark.emulator
-def test_tea_shop_passes_its_tests(tmp_path: Path) -> None:
+def test_tea_shop_passes_its_tests(tested: subprocess.CompletedProcess[str]) -> None:
     """
     With the fixtures, and nothing else than what lies beside it.
     """
-    for path in EXAMPLES.glob("*tea_shop.py"):
-        shutil.copy(path, tmp_path)
+    found = outcomes(tested, "test_tea_shop.py")
 
-    ran = run_pytest(tmp_path)
-
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "4 passed" in ran.stdout
+    assert found.keys() == {"PASSED"}, tested.stdout
+    assert len(found["PASSED"]) == 4
 
 
 def test_each_example_has_its_tests() -> None:
@@ -472,20 +471,15 @@ def test_the_python_of_the_readme_is_a_program(emulator: EmulatorProcess) -> Non
 
 
 @pytest.mark.emulator
-def test_the_tests_of_the_readme_pass(tmp_path: Path) -> None:
+def test_the_tests_of_the_readme_pass(tested: subprocess.CompletedProcess[str]) -> None:
     """
     As they are shown, and what it shows of a failure is what one sees.
     """
-    [tests] = blocks("python3")
     [failure] = [block for block in blocks("text") if block.startswith("no event")]
-    wrong = tests.replace("31.5})", "31.0})").replace('"shop"', '"another shop"')
-    (tmp_path / "test_shop.py").write_text(tests, encoding="utf-8")
-    (tmp_path / "test_wrong.py").write_text(wrong, encoding="utf-8")
+    said = [line[1:].strip() for line in tested.stdout.splitlines() if line.startswith("E ")]
 
-    ran = run_pytest(tmp_path)
-
-    assert "1 failed, 3 passed" in ran.stdout
-    said = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
+    assert len(outcomes(tested, "test_readme.py")["PASSED"]) == 2
+    assert len(outcomes(tested, "test_wrong.py")["FAILED"]) == 1
     assert [line.strip() for line in failure.splitlines()] == [
         line.removeprefix("AssertionError: ") for line in said
     ]

@@ -61,10 +61,17 @@ def test_an_event_is_read_as_one_writes_it() -> None:
 
 def test_an_event_of_somebody_else_is_read_too() -> None:
     """
-    Without what Mixpanel does not demand, and with seconds.
+    Without what Mixpanel does not demand, with seconds, with what is no time.
     """
-    bare, seconds = tracked(("A", {}), ("B", {"time": 1_700_000_000, "ip": "0"}))
+    bare, seconds, odd, wild = tracked(
+        ("A", {}),
+        ("B", {"time": 1_700_000_000, "ip": "0"}),
+        ("C", {"time": "noon"}),
+        ("D", {"time": 1e99}),
+    )
 
+    assert [odd.time, wild.time] == [None, None]
+    assert odd.properties == {"time": "noon"}
     assert (bare.distinct_id, bare.insert_id, bare.ip, bare.time) == ("", None, None, None)
     assert seconds.time == datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc)
     assert seconds.ip is None
