@@ -180,10 +180,9 @@ class _Process:
 
     def take_over(self) -> None:
         """Look for what others left in the spool, where no event has come that would do it."""
-        if self.engine.spool is None or self.keeper is not None or _diversion is not None:
-            return
-        if not self.inherited:
-            self.keep_safely(self.engine.spool)
+        spool = self.engine.spool
+        if spool is not None and _diversion is None and self.keeper is None and not self.inherited:
+            self.keep_safely(spool)
 
     def look_after(self, spool: SpoolQueue, keeper: object) -> None:
         """Do what a spool needs, until another one does, the process is at rest, or forked."""

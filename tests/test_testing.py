@@ -132,6 +132,51 @@ def test_no_credentials_are_needed(caplog: pytest.LogCaptureFixture) -> None:
     assert "no credentials" in caplog.text
 
 
+@pytest.mark.structlog
+def test_structlog_is_captured() -> None:
+    """
+    What its processor takes.
+    """
+    import structlog
+
+    from mixpanel_export import MixpanelProcessor
+
+    log = structlog.wrap_logger(structlog.testing.CapturingLogger(), [MixpanelProcessor()])
+
+    with capture_events() as captured:
+        log.info("Trial Started", distinct_id="u-1", plan="pro")
+
+    captured.assert_tracked("Trial Started", distinct_id="u-1", plan="pro")
+
+
+@pytest.mark.otel
+def test_opentelemetry_is_captured() -> None:
+    """
+    Spans and log records, also those that a batch processor exports on a thread of its own.
+    """
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from mixpanel_export.otel import MixpanelLogRecordExporter, MixpanelSpanExporter
+
+    traces, logs = TracerProvider(shutdown_on_exit=False), LoggerProvider(shutdown_on_exit=False)
+    traces.add_span_processor(BatchSpanProcessor(MixpanelSpanExporter(token="t")))
+    logs.add_log_record_processor(SimpleLogRecordProcessor(MixpanelLogRecordExporter(token="t")))
+
+    with capture_events() as captured:
+        span = traces.get_tracer("shop").start_span("Checkout", attributes={"user.id": "u-1"})
+        span.end()
+        assert traces.force_flush()
+        logs.get_logger("shop").emit(event_name="Coupon Used", attributes={"user.id": "u-2"})
+    traces.shutdown()
+    logs.shutdown()
+
+    assert captured.assert_tracked("Checkout", distinct_id="u-1").properties["$duration"] >= 0
+    captured.assert_tracked("Coupon Used", distinct_id="u-2")
+
+
 def test_captures_may_overlap() -> None:
     """
     Each gets everything of its time, in whichever order they end; then delivery goes on.
