@@ -22,6 +22,10 @@ from mixpanel_export._values import SURELY_SHORT, text_of
 #: the memory; this is far more than the places that any program logs from.
 MEMORY: Final = 2_000
 
+#: March 1973. Mixpanel tells seconds from milliseconds by their magnitude -- Import Events (read
+#: 2026-08-21) --, so that a smaller number may be taken for seconds, thousands of years ahead.
+SURELY_MS: Final = 100_000_000_000
+
 # The forbidden ids are words, and one UUID.
 _UUID: Final = max(map(len, FORBIDDEN_IDS))
 _LONGEST_WORD: Final = max(len(each) for each in FORBIDDEN_IDS if len(each) < _UUID)
@@ -62,8 +66,18 @@ def as_id(value: object, prefixed: bool = False) -> str:
     return text
 
 
-def milliseconds(value: object, now: float) -> int | None:
-    """Read a time: a datetime, or a number of seconds or milliseconds; None if it is neither."""
+def as_time(value: object, now: float) -> int | None:
+    """
+    Make a time that Mixpanel takes, in milliseconds; in seconds if those would be misread.
+
+    Args:
+        value: A datetime (naive is UTC), or a number of seconds or milliseconds since 1970.
+
+        now: Seconds since the epoch.
+
+    Returns:
+        None if *value* is none of these, or lies before 1971 or more than an hour ahead.
+    """
     # By its type: an object may even raise when it is asked for its class.
     kind = type(value)
     try:
@@ -78,7 +92,8 @@ def milliseconds(value: object, now: float) -> int | None:
         return None
     latest = now * 1000 + MAX_AHEAD_MS
     # The two readings of a number cannot both lie in this window.
-    return next((round(each) for each in moments if MIN_TIME_MS <= each <= latest), None)
+    found = next((round(each) for each in moments if MIN_TIME_MS <= each <= latest), None)
+    return found if found is None or found >= SURELY_MS else found // 1000
 
 
 def as_insert_id(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from mixpanel_export._fill import Pairs
-from mixpanel_export._ids import address, as_insert_id, milliseconds
+from mixpanel_export._ids import address, as_insert_id, as_time
 from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
 from mixpanel_export._plan import HONOURED
 from mixpanel_export._values import repaired, text_of
@@ -61,7 +61,7 @@ def squeeze(properties: dict[str, Any], pairs: Pairs, rivals: tuple[str, ...]) -
 def honour(head: dict[str, Any], fields: Mapping[Any, Any], now: float) -> None:
     """Move `time`, `$insert_id`, `ip` to *head*; what cannot be used gets a ``_`` to its name."""
     if (value := fields.get("time")) is not None:
-        moment = milliseconds(value, now)
+        moment = as_time(value, now)
         name = "time_" if moment is None else "time"
         head[name] = text_of(value) if moment is None else moment
     if (value := fields.get("$insert_id")) is not None:

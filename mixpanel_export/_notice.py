@@ -10,6 +10,32 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("mixpanel_export")
 
+
+def _say_anyway(record: logging.LogRecord) -> bool:
+    """
+    Print a warning that only handlers of ours would get: they send it nowhere.
+
+    Where there is no handler at all, `logging` prints it by itself. One of ours on the root logger
+    would make it silent, and the loss of events with it.
+    """
+    found = False
+    here: logging.Logger | None = logger
+    while here is not None:
+        for handler in here.handlers:
+            if not any(
+                each.__module__.startswith("mixpanel_export.") for each in type(handler).mro()
+            ):
+                return True
+            found = True
+        here = here.parent if here.propagate else None
+    last = logging.lastResort
+    if found and last is not None and record.levelno >= last.level:
+        last.handle(record)
+    return True
+
+
+logger.addFilter(_say_anyway)
+
 #: Seconds between two notices of one kind. A server that is down for an hour is worth 60 lines, not
 #: one for each event.
 INTERVAL: Final = 60.0

@@ -92,9 +92,10 @@ _LOOK: Final = MAX_STRING_BYTES + 100
 # first letters, and beginning with one, since that is several times faster.
 _DIGITS: Final = re.compile(r"[0-9][0-9 -]{11,}[0-9]")
 _HINTS: Final = re.compile(
-    r"(?:eyJ|A(?:KIA|SIA|3T|BIA|CCA|Iza|KC|P[0-9A-F]|C[0-9a-f])|EAA|GR13|P(?:RIVATE KEY|uTTY-User)"
-    r"|S(?:G\.|K)|g(?:l[a-z]{2,5}-|h[oprsu]_|ithub_pat)|hooks\.slack|npm_|pypi-|rk_|s(?:k[-_]|q0)"
-    r"|whsec_|xox|-us|\.softlayer|\.[\w-]{6}\.[\w-]{27}|:[\w-]{35})"
+    r"(?:eyJ|A(?:KIA|SIA|3T|BIA|CCA|Iza|KC|P[0-9A-F]|C[0-9a-f])|EAA|G(?:R13|OCSPX-)"
+    r"|P(?:RIVATE KEY|uTTY-User)|S(?:G\.|K)|g(?:l[a-z]{2,5}-|h[oprsu]_|ithub_pat)|hooks\.slack|npm_"
+    r"|pypi-|rk_|s(?:k[-_]|q0)|whsec_|x(?:app-|ox)|ya29\.|-us|\.softlayer"
+    r"|\.[\w-]{6}\.[\w-]{27}|:[\w-]{35})"
 )
 _WORDS: Final = re.compile(
     r"(?:auth|b(?:asic|earer)|c(?:ontrase|ookie|srf|vv)|key|p(?:ass|w)|s(?:ecret|ess(?:ion)?id|ig"
@@ -120,7 +121,9 @@ _FORMS: Final = (
     r"\bAP[0-9A-F][0-9A-Za-z]{24,}",
     r"\b[MNO][\w-]{23,25}\.[\w-]{6}\.[\w-]{27,}",  # Discord
     r"\bEAA[0-9A-Za-z_-]{50,}",  # Facebook, Square
-    r"\bAIza[\w-]{35}",  # Google
+    r"\bAIza[\w-]{35}",  # Google, with the next two
+    r"\bGOCSPX-[\w-]{20,}",
+    r"\bya29\.[\w-]{20,}",
     r"\bgh[oprsu]_\w{36,}",  # GitHub
     r"\bgithub_pat_\w{22,}",
     r"\bgl(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-[\w-]{20,}",  # GitLab
@@ -135,7 +138,7 @@ _FORMS: Final = (
     r"\b(?:AC|SK)[0-9a-f]{32}\b",  # Twilio
     r"(?<=api\.softlayer\.com/soap/)v3(?:\.1)?/[0-9a-z]{64}",  # SoftLayer
     r"\b[0-9]{8,10}:[\w-]{35}(?![\w-])",  # Telegram
-    r"\bxox[a-z]-[\w-]{10,}",  # Slack
+    r"\bx(?:app|ox[a-z])-[\w-]{10,}",  # Slack
     r"hooks\.slack\.com/services/[\w/]+",
     r"\b[0-9a-z]{32}-us[0-9]{1,2}\b",  # Mailchimp
 )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections.abc import Mapping, MutableMapping
+from functools import partial
+from itertools import takewhile
 from logging import Logger, LogRecord
 from typing import TYPE_CHECKING, Any, Final
 
 from mixpanel_export._clock import SYSTEM_CLOCK
-from mixpanel_export._context import current, plus
+from mixpanel_export._context import Holder, current, plus
 from mixpanel_export._door import Door
 from mixpanel_export._message import about, is_from_here, name_of, read
 from mixpanel_export._notice import Notices
 from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._plan import IDENTITY, MARKS
 from mixpanel_export._record import Record
+from mixpanel_export._values import MISSING
 
 if TYPE_CHECKING:
     from mixpanel_export._pipeline import Pipeline
@@ -133,8 +136,10 @@ class MixpanelProcessor:
         elif isinstance(logger, Logger):
             origin = logger.name
         bound = current()
-        if bound:
-            fields = _attributed(fields, bound)
+        if merged := _merged(event_dict, fields):
+            # Bound, not said: no reason for an event, and beneath what is bound with us.
+            fields = {key: value for key, value in fields.items() if key not in merged}
+            bound = Holder(partial(_known, bound), within=merged) if bound else merged
         if failure := event_dict.get("exc_info"):
             bound = plus(bound, about(failure, self._include))
         return Record(name, moment, fields, origin, bound)
@@ -161,24 +166,25 @@ def _is_of_delivery(event_dict: Mapping[Any, Any]) -> bool:
     return is_delivering(record.thread or get_ident()) and is_from_here(record)
 
 
-def _attributed(fields: dict[Any, Any], bound: Mapping[str, object]) -> dict[Any, Any]:
+def _merged(event_dict: Mapping[Any, Any], fields: Mapping[Any, Any]) -> dict[Any, Any]:
     """
-    Let an identity that is bound here go before one from structlog's context variables.
+    Find out what of *fields* `merge_contextvars` has put there from structlog's context variables.
 
-    `merge_contextvars` has put these among the record's own fields, which go before both.
+    It puts it behind the message, where nothing stands that was said or bound to the logger. An
+    event dict that somebody has sorted or renamed tells nothing. A mark is meant wherever it is.
     """
-    there = [name for name in IDENTITY if name in fields]
     contextvars = sys.modules.get("structlog.contextvars")
-    if not there or contextvars is None:
-        return fields
-    # Not before it matters: a web request may have to look for its user.
-    known = dict(bound.items())
-    here = {name: known[name] for name in IDENTITY if known.get(name) is not None}
-    if not here:
-        return fields
-    merged = contextvars.get_contextvars()
-    if any(fields[name] is not None and merged.get(name) is not fields[name] for name in there):
-        return fields
-    for name in there:
-        del fields[name]
-    return {**fields, **here}
+    there = contextvars.get_contextvars() if contextvars is not None else None
+    if not there:
+        return {}
+    # By its type: another key may raise when it is compared.
+    said = set(takewhile(lambda key: type(key) is not str or key != "event", event_dict))
+    return {
+        key: value
+        for key, value in there.items()
+        if key not in said and key not in MARKS and fields.get(key, MISSING) is value
+    }
+
+
+def _known(bound: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in bound.items() if value is not None}

@@ -313,7 +313,8 @@ def name_of(body: object) -> str:
 def _page(value: object) -> Mapping[str, object]:
     if not _is_text(value):
         return {}
-    return {**_web.current_url(value), **_web.campaign(value.partition("?")[2])}
+    query = value.partition("#")[0].partition("?")[2]
+    return {**_web.current_url(value), **_web.campaign(query)}
 
 
 def _called(value: object) -> Mapping[str, object]:
@@ -324,7 +325,7 @@ def _called(value: object) -> Mapping[str, object]:
 def _path(value: object) -> Mapping[str, object]:
     if not _is_text(value) or not value.startswith("/"):
         return {}
-    path, _, query = value.partition("?")
+    path, _, query = value.partition("#")[0].partition("?")
     # Cleaned as part of an address, since that is what the rules for secrets are about.
     address = str(_web.current_url(_ANY_HOST + path).get("$current_url", ""))
     return {"url_path": address[len(_ANY_HOST) :] or None, **_web.campaign(query)}

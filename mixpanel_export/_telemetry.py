@@ -20,7 +20,7 @@ from mixpanel_export._clock import SYSTEM_CLOCK
 from mixpanel_export._context import current
 from mixpanel_export._door import replace_fields
 from mixpanel_export._exceptions import SettingsError
-from mixpanel_export._ids import as_id
+from mixpanel_export._ids import SURELY_MS, as_id
 from mixpanel_export._limits import MAX_AHEAD_MS
 from mixpanel_export._notice import Notices, logger
 from mixpanel_export._plan import IDENTITY
@@ -50,10 +50,6 @@ _KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
 # What these do, somebody else is asked to do: nothing comes in by them.
 _OUTBOUND: Final = frozenset({SpanKind.CLIENT, SpanKind.PRODUCER})
 _STATUSES: Final = {StatusCode.OK: "ok", StatusCode.ERROR: "error"}
-
-# March 1973. Mixpanel tells seconds from milliseconds by their magnitude, so that a smaller number
-# may be taken for seconds: it stands for nothing that OpenTelemetry could have seen.
-_EARLIEST_MS: Final = 100_000_000_000
 
 # Under which selections a record is an event, by what speaks for it.
 _GROUNDS: Final = {
@@ -259,7 +255,8 @@ def _moment(nanoseconds: int | None, fields: dict[str, object]) -> float:
     if nanoseconds is None:
         return now
     milliseconds = nanoseconds // 1_000_000
-    if _EARLIEST_MS <= milliseconds <= now * 1000 + MAX_AHEAD_MS:
+    # An earlier one stands for nothing that OpenTelemetry could have seen.
+    if SURELY_MS <= milliseconds <= now * 1000 + MAX_AHEAD_MS:
         # A little more, so that it is this millisecond whichever way a float is rounded.
         return (milliseconds + 0.25) / 1000
     fields["time_"] = nanoseconds

@@ -16,7 +16,7 @@ import orjson
 
 from mixpanel_export._batch import Lane
 from mixpanel_export._event import Drop, Event
-from mixpanel_export._ids import as_id, as_insert_id, milliseconds
+from mixpanel_export._ids import as_id, as_insert_id, as_time
 from mixpanel_export._limits import (
     MAX_PROFILE_NESTED_BYTES,
     MAX_PROFILE_PROPERTIES,
@@ -185,7 +185,7 @@ def seal_update(update: ProfileUpdate | GroupUpdate, privacy: Privacy = _USUAL) 
 
 def seal_verb(event: Event, insert_id: str, now: float, privacy: Privacy = _USUAL) -> Aside:
     """Make the line of an identity event: its ids as they are, anything else by *privacy*."""
-    moment = milliseconds(event.time, now)
+    moment = as_time(event.time, now)
     properties: dict[str, Any] = {
         "time": round(now * 1000) if moment is None else moment,
         "distinct_id": as_id(event.distinct_id),

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import orjson
 import pytest
 
+from mixpanel_export._ids import SURELY_MS
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
     MAX_AHEAD_MS,
@@ -103,8 +104,10 @@ def assert_line(line: bytes, latest: float = NOW_MS) -> None:
     found = event["properties"]
     assert len(found) <= MAX_PROPERTIES
     assert list(found)[:4] == FIXED[:4]
-    assert MIN_TIME_MS <= found["time"] <= latest + MAX_AHEAD_MS
     assert type(found["time"]) is int
+    # What Mixpanel does not take for milliseconds is seconds.
+    moment = found["time"] * (1 if found["time"] >= SURELY_MS else 1_000)
+    assert MIN_TIME_MS <= moment <= latest + MAX_AHEAD_MS
     for name in ("distinct_id", "$user_id", "$device_id"):
         assert isinstance(found.get(name, ""), str)
         assert found.get(name, "").strip().lower() not in FORBIDDEN_IDS

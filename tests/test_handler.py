@@ -405,6 +405,38 @@ def test_text_and_stack_are_sent_if_they_are_asked_for() -> None:
     assert "stack" not in plain
 
 
+def test_an_exception_may_be_its_own_cause_or_none_at_all() -> None:
+    """
+    A chain without an end is not followed; ``exc_info=False`` is no exception.
+    """
+    shop = Shop(include=("message", "stack"))
+    error = ValueError("x")
+    error.__cause__ = error.__context__ = error
+
+    shop.log.error("Failed", exc_info=error, extra={"total": 5})
+    shop.log.error("Seen", exc_info=False, extra={"total": 5})
+
+    failed, seen = (event["properties"] for event in shop.events())
+    shop.close()
+    assert (failed["exception_type"], failed["exception_message"]) == ("ValueError", "x")
+    assert not {"exception_type", "exception_message", "stack"} & seen.keys()
+
+
+def test_arguments_that_do_not_fit_cost_no_event() -> None:
+    """
+    The application hears of its mistake from the handlers that print.
+    """
+    shop = Shop(include=("message",))
+
+    shop.log.info("Paid by %d", "card", extra={"total": 5})
+    shop.log.info("Paid by %s %s", "card", extra={"total": 5})
+    shop.log.info("Paid by %(card)s", {"cash": 1}, extra={"total": 5})
+
+    assert shop.names() == ["Paid by %d", "Paid by %s %s", "Paid by %(card)s"]
+    assert [event["properties"]["message"] for event in shop.events()] == shop.names()
+    shop.close()
+
+
 def test_two_handlers_on_one_logger_are_told_of(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:

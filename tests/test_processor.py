@@ -610,7 +610,7 @@ def test_an_identity_of_context_variables_gives_way_to_what_is_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    What structlog has merged from there is known by being the same object; it needs no structlog.
+    What structlog has merged from there is known by being the same object, and behind the message.
     """
     merged = {"distinct_id": "from context"}
     module = types.ModuleType("structlog.contextvars")
@@ -619,11 +619,14 @@ def test_an_identity_of_context_variables_gives_way_to_what_is_bound(
     ear = Ear()
 
     with bound(distinct_id="bound"):
-        ear.processor(None, "info", {"event": "A", **merged})
+        ear.processor(None, "info", {"mixpanel_event": "A", "event": "a", **merged})
         ear.processor(None, "info", {"event": "B", "distinct_id": "said"})
-        ear.processor(None, "info", {"event": "C", **merged, "$user_id": None})
+        ear.processor(
+            None, "info", {"mixpanel_event": "C", "$user_id": None, "event": "c", **merged}
+        )
+        ear.processor(None, "info", {**merged, "event": "D"})
+        ear.processor(None, "info", {"event": "E", **merged})
 
-    assert ear.pipeline.flush(10.0)
-    events = [orjson.loads(line) for line in ear.transport.lines]
-    assert [event["properties"]["distinct_id"] for event in events] == ["bound", "said", "bound"]
+    assert ear.names() == ["A", "B", "C", "D"]
+    assert ear.owners() == ["bound", "said", "bound", "from context"]
     ear.pipeline.close()

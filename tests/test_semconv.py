@@ -460,6 +460,14 @@ ANYTHING = st.recursive(
             {"$current_url": "https://shop.example/a?utm_source=x", "utm_source": "x"},
         ),
         (
+            {"url.full": "https://shop.example/a?utm_source=x#access_token=t&utm_term=y"},
+            {"$current_url": "https://shop.example/a?utm_source=x", "utm_source": "x"},
+        ),
+        (
+            {"http.target": "/a?utm_source=x#access_token=t"},
+            {"url_path": "/a", "utm_source": "x"},
+        ),
+        (
             {"http.url": "http://old.example/", "url.full": "http://new.example/"},
             {"$current_url": "http://new.example/"},
         ),

@@ -49,6 +49,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from mixpanel_export import MixpanelHandler, MixpanelProcessor, bound
 from mixpanel_export._clock import Deadline
+from mixpanel_export._context import Holder
 from mixpanel_export.delivery import Request, Response
 from mixpanel_export.testing import ScriptedTransport
 
@@ -56,9 +57,9 @@ from mixpanel_export.testing import ScriptedTransport
 class Ear:
     """A processor, and what arrived."""
 
-    def __init__(self, loggers: tuple[str, ...] | None = None) -> None:
+    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 -- any setting
         self.transport = ScriptedTransport()
-        self.processor = MixpanelProcessor(token="t", transport=self.transport, loggers=loggers)
+        self.processor = MixpanelProcessor(token="t", transport=self.transport, **fields)
 
     def events(self) -> list[dict[str, Any]]:
         assert self.processor.pipeline.flush(10.0)
@@ -353,11 +354,52 @@ def test_structlog_s_context_is_seen_where_it_is_merged(ear: Ear) -> None:
     What is bound to a logger or to structlog's context is part of what is said.
     """
     with bound_contextvars(distinct_id="u-1", request="r-1", path="/tea"):
-        say([merge_contextvars, ear.processor], "A", plan="p")
-        say([ear.processor, merge_contextvars], "B", plan="p")
+        say([merge_contextvars, ear.processor], "A", plan="p", mixpanel_event=True)
+        say([ear.processor, merge_contextvars], "B", plan="p", mixpanel_event=True)
 
-    assert ear.names() == ["A"]
+    assert ear.names() == ["A", "B"]
+    assert ear.properties() == [
+        {"distinct_id": "u-1", "plan": "p", "path": "/tea"},
+        {"distinct_id": "", "plan": "p"},
+    ]
+
+
+@pytest.mark.parametrize("select", ["identified", "structured"])
+def test_structlog_s_context_makes_no_event(select: str) -> None:
+    """
+    Bound for a request, it would make one of each line in it; even where a line says the same.
+    """
+    ear = Ear(select=select)
+    user = "u-1"
+
+    with bound_contextvars(distinct_id=user, path="/tea"), bound(plan="p"):
+        say([merge_contextvars, ear.processor], "Cache is warm")
+        say([merge_contextvars, ear.processor], "Signed Up", distinct_id=user)
+
+    assert ear.names() == ["Signed Up"]
     assert ear.properties() == [{"distinct_id": "u-1", "plan": "p", "path": "/tea"}]
+    assert ear.processor.pipeline.stats.ignored == 1
+    ear.processor.pipeline.close()
+
+
+def test_what_is_bound_is_looked_up_for_events_only(ear: Ear) -> None:
+    """
+    In a web request it may have to ask a database.
+    """
+    asked: list[str] = []
+
+    def ask() -> dict[str, object]:
+        asked.append("who is it?")
+        return {"distinct_id": "u-2"}
+
+    holder = Holder(ask)
+
+    with bound_contextvars(distinct_id="u-1"), holder.open():
+        say([merge_contextvars, ear.processor], "Cache is warm")
+        assert not asked
+        say([merge_contextvars, ear.processor], "Signed Up", mixpanel_event=True)
+
+    assert ear.properties() == [{"distinct_id": "u-2"}]
 
 
 @pytest.mark.parametrize(
@@ -373,7 +415,7 @@ def test_structlog_s_context_is_seen_where_it_is_merged(ear: Ear) -> None:
         ({"$device_id": "own"}, {"distinct_id": "here"}, {"plan": "p"}, "$device:own"),
         ({"distinct_id": None}, {"distinct_id": "here"}, {"distinct_id": "there"}, "here"),
         ({"distinct_id": ""}, {"distinct_id": "here"}, {"distinct_id": "there"}, ""),
-        ({"mixpanel_event": True}, {"distinct_id": "here"}, {}, "here"),
+        ({}, {"distinct_id": "here"}, {}, "here"),
     ],
 )
 def test_who_it_is(
@@ -388,7 +430,7 @@ def test_who_it_is(
     context.
     """
     with bound_contextvars(**there), bound(here):
-        say([merge_contextvars, ear.processor], "A", **fields)
+        say([merge_contextvars, ear.processor], "A", mixpanel_event=True, **fields)
 
     assert [each["distinct_id"] for each in ear.properties()] == [owner]
 
@@ -424,7 +466,7 @@ def test_context_variables_work_as_before(ear: Ear) -> None:
 
     tokens = bind_contextvars(a=1, b=2)
     log.info("1", a=3)
-    with bound_contextvars(b=4, distinct_id="u-1"):
+    with bound_contextvars(b=4, mixpanel_event=True):
         log.info("2")
         copied = contextvars.copy_context()
     log.info("3")
@@ -436,9 +478,9 @@ def test_context_variables_work_as_before(ear: Ear) -> None:
 
     assert lines == [
         {"event": "1", "a": 3, "b": 2},
-        {"event": "2", "a": 1, "b": 4, "distinct_id": "u-1"},
+        {"event": "2", "a": 1, "b": 4, "mixpanel_event": True},
         {"event": "3", "a": 1, "b": 2},
-        {"event": "4", "a": 1, "b": 4, "distinct_id": "u-1"},
+        {"event": "4", "a": 1, "b": 4, "mixpanel_event": True},
         {"event": "5", "a": 1},
         {"event": "6"},
     ]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from mixpanel_export import Event, Record, Settings
 from mixpanel_export._event import Drop
-from mixpanel_export._ids import MEMORY
+from mixpanel_export._ids import MEMORY, SURELY_MS
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
     HOSTS,
@@ -732,14 +732,18 @@ TWO_HOURS_EAST = timezone(timedelta(hours=2))
         (1_699_963_200_123.4, 1_699_963_200_123),
         (NOW + 3_600, NOW_MS + MAX_AHEAD_MS),
         (NOW_MS + MAX_AHEAD_MS, NOW_MS + MAX_AHEAD_MS),
-        (MIN_TIME_MS // 1_000, MIN_TIME_MS),
-        (MIN_TIME_MS, MIN_TIME_MS),
-        (datetime.fromisoformat("1971-01-01T00:00:00"), MIN_TIME_MS),
+        (MIN_TIME_MS // 1_000, MIN_TIME_MS // 1_000),
+        (MIN_TIME_MS, MIN_TIME_MS // 1_000),
+        (datetime.fromisoformat("1971-01-01T00:00:00"), MIN_TIME_MS // 1_000),
+        (SURELY_MS - 1, SURELY_MS // 1_000 - 1),
+        (SURELY_MS, SURELY_MS),
     ],
 )
 def test_a_time_is_honoured(time: object, sent: int) -> None:
     """
     Moments, seconds and milliseconds from 1971 to an hour ahead are the event's time.
+
+    In seconds before March 1973: as milliseconds, such a number might be taken for seconds.
     """
     for item in (
         said({"time": time}),

@@ -285,6 +285,64 @@ def test_without_credentials_the_application_runs(emulator: EmulatorProcess) -> 
 
 
 @needs_metadata
+@needs_distro
+def test_a_disabled_sdk_exports_nothing(emulator: EmulatorProcess) -> None:
+    """
+    OpenTelemetry's own switch holds for us too, and costs the application nothing.
+    """
+    done = run(emulator.url, BY_NAME, *instrumented(), env={**NAMED, "OTEL_SDK_DISABLED": "true"})
+
+    assert arrived(emulator) == {}
+    assert done.stderr == ""
+
+
+@needs_metadata
+@needs_distro
+def test_who_configures_opentelemetry_hands_settings_over(emulator: EmulatorProcess) -> None:
+    """
+    As keywords, in what OpenTelemetry calls ``exporter_args_map``.
+    """
+    program = f"""
+from mixpanel_export.otel import MixpanelLogRecordExporter, MixpanelSpanExporter
+from opentelemetry.distro import OpenTelemetryConfigurator
+
+OpenTelemetryConfigurator().configure(
+    auto_instrumentation_version="0",
+    exporter_args_map={{
+        MixpanelSpanExporter: {{"super_properties": {{"number": 7}}}},
+        MixpanelLogRecordExporter: {{"select": "marked"}},
+    }},
+)
+{BY_NAME}
+tracer.start_span("A", attributes={{"user.id": "u"}}).end()
+"""
+    run(emulator.url, program, env=NAMED, warnings="default")
+
+    assert arrived(emulator) == {"Span": [0], "A": [7]}
+
+
+@needs_metadata
+@needs_distro
+@needs_configuration
+def test_the_environment_may_name_a_file(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """
+    Then nothing but the file and our own variables counts.
+    """
+    path = tmp_path / "otel.yaml"
+    path.write_text(
+        """
+file_format: "1.0"
+tracer_provider: {processors: [{batch: {exporter: {mixpanel: }}}]}
+""",
+        encoding="utf-8",
+    )
+
+    run(emulator.url, BY_NAME, *instrumented(), env={**NAMED, "OTEL_CONFIG_FILE": str(path)})
+
+    assert arrived(emulator) == {"Span": [0]}
+
+
+@needs_metadata
 @needs_configuration
 def test_a_file_configures_it(emulator: EmulatorProcess, tmp_path: Path) -> None:
     """
