@@ -20,6 +20,7 @@ from mixpanel_export._limits import (
     MAX_UPDATE_BYTES,
 )
 from mixpanel_export._update import Aside
+from tests import effort
 from tests.lines import assert_line, size_of
 from tests.objects import HALF, HOSTILE, Label, any_text, anything
 
@@ -28,7 +29,7 @@ from tests.objects import HALF, HOSTILE, Label, any_text, anything
 VARIABLE = "MIXPANEL_EXPORT_FUZZ"
 EXAMPLES = int(os.environ.get(VARIABLE, "0"))
 anyhow = settings(
-    max_examples=EXAMPLES or 100,
+    max_examples=EXAMPLES or effort.examples(100),
     derandomize=not EXAMPLES,
     deadline=None,
     database=None,

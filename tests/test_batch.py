@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_export._batch import Batch, Lane, fitting
+from tests import effort
 
 # The same examples on every run: a failure that is seen once is seen again.
-steadily = settings(max_examples=200, deadline=None, derandomize=True)
+steadily = effort.steadily(200)
 
 # What could be taken for the end of a line, an element or a string.
 tricky = st.sampled_from([",\n", "\n", '",\n"', "\\", '"', "],\n[", "\u2028", "é", "😀", "\0"])

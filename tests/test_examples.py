@@ -170,7 +170,13 @@ def test_access_log_repeats_until_everything_has_arrived(emulator: EmulatorProce
         ]
     )
     line = ACCESS_LOG.splitlines(keepends=True)[0]
-    fast = {"BATCH_EVENTS": "100", "BACKOFF_INITIAL": "0.01", "JITTER": "0", "CONNECTIONS": "2"}
+    fast = {
+        "BATCH_EVENTS": "100",
+        "BACKOFF_INITIAL": "0.01",
+        "BACKOFF_MAX": "0.1",
+        "JITTER": "0",
+        "CONNECTIONS": "2",
+    }
 
     ran = run(
         str(EXAMPLES / "access_log.py"),

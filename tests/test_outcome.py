@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mixpanel_export._batch import Batch
@@ -32,9 +32,10 @@ from mixpanel_export._outcome import (
 )
 from mixpanel_export._wire import Response
 from mixpanel_export.testing import FakeClock
+from tests import effort
 
 # The same examples on every run: a failure that is seen once is seen again.
-steadily = settings(max_examples=200, deadline=None, derandomize=True)
+steadily = effort.steadily(200)
 
 NOW = FakeClock().wall()
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -551,7 +552,7 @@ bodies = st.one_of(
 statuses = st.sampled_from([200, 400, 422, 429, 503]) | st.integers(-1, 1_000)
 
 
-@settings(steadily, max_examples=500)
+@effort.steadily(500)
 @given(
     status=statuses,
     body=bodies,

@@ -7,12 +7,13 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_export._privacy import SCRUBBED, Privacy, is_card, is_secret, scrub
+from tests import effort
 
-steadily = settings(max_examples=300, deadline=None, derandomize=True)
+steadily = effort.steadily(300)
 
 SECRET_NAMES = [
     "password",

@@ -17,6 +17,7 @@ from mixpanel_export._semconv import (
     plan_names,
     speak,
 )
+from tests import effort
 
 
 def said(
@@ -522,6 +523,7 @@ def test_a_user_agent_is_read() -> None:
         assert found["$os"] == "Linux"
 
 
+@effort.steadily(100)
 @given(st.dictionaries(SOME_NAMES | st.text(), ANYTHING), st.booleans())
 def test_it_takes_whatever_there_is(attributes: dict[str, Any], client: bool) -> None:
     """

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_export import Event, Record, Settings
@@ -35,10 +35,11 @@ from mixpanel_export._limits import (
     MIN_TIME_MS,
 )
 from mixpanel_export._translate import MANY_NAMES, Translator, translate
+from tests import effort
 from tests.lines import FIXED, NOW, NOW_MS, RESERVED, assert_line
 
 # The same examples on every run: a failure that is seen once is seen again.
-steadily = settings(max_examples=200, deadline=None, derandomize=True)
+steadily = effort.steadily(200)
 
 MADE_UP = "made-up-1"
 HALF = "\ud83d"  # the first half of a surrogate pair
@@ -1591,7 +1592,7 @@ def test_translating_and_sealing_is_sealing(record: Record, door: dict[str, Any]
         assert orjson.loads(again) == orjson.loads(line)
 
 
-@settings(steadily, max_examples=50)
+@effort.steadily(50)
 @given(records)
 def test_the_same_record_gives_the_same_bytes(record: Record) -> None:
     """

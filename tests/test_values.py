@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_export._limits import (
@@ -32,6 +32,7 @@ from mixpanel_export._limits import (
     MAX_STRING_BYTES,
 )
 from mixpanel_export._values import MISSING, clean, cut, text_of
+from tests import effort
 from tests.objects import (
     HALF,
     HOSTILE,
@@ -59,7 +60,7 @@ from tests.objects import (
 )
 
 # The same examples on every run: a failure that is seen once is seen again.
-steadily = settings(max_examples=200, deadline=None, derandomize=True)
+steadily = effort.steadily(200)
 
 
 def faults(value: object, left: int = MAX_DEPTH) -> list[str]:

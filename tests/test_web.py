@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixpanel_export import _web
@@ -23,9 +23,10 @@ from mixpanel_export._web import (
     device,
     referrer,
 )
+from tests import effort
 
 # The same examples on every run: a failure that is seen once is seen again.
-steadily = settings(max_examples=200, deadline=None, derandomize=True)
+steadily = effort.steadily(200)
 
 IPHONE = "Mozilla/5.0 (iPhone; …) Version/17.4 Mobile/15E148 Safari/604.1"
 

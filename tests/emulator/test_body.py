@@ -34,13 +34,13 @@ def bomb(size: int) -> bytes:
 
 def test_a_bomb_is_refused_without_being_unpacked(api: Api) -> None:
     """
-    A gigabyte in a megabyte is 413, and the emulator does not grow by a tenth of it.
+    A quarter of a gigabyte in 256 kB is 413, and the emulator does not grow by half of it.
     """
     before = memory(api.emulator.pid)
 
     response = api.send(
         "/import?strict=1",
-        bomb(1024 * 1024 * 1024),
+        bomb(256 * 1024 * 1024),
         authorization=basic("T"),
         headers={"Content-Encoding": "gzip"},
     )

@@ -34,6 +34,7 @@ from mixpanel_export._pipeline import delivering
 from mixpanel_export.emulator import _event, _rules
 from mixpanel_export.otel import MixpanelLogRecordExporter, MixpanelSpanExporter
 from mixpanel_export.testing import ScriptedTransport
+from tests import effort
 from tests.otel.conftest import NOWHERE
 
 
@@ -535,7 +536,7 @@ LOGS = st.builds(
 RULES = _rules.Rulebook(_rules.Mode.STRICT)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(effort.steadily(150), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_whatever_there_is_makes_valid_lines(signal: Signal, data: st.DataObject) -> None:
     """
