@@ -17,17 +17,13 @@ from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
 from mixpanel_export._plan import HONOURED
 from mixpanel_export._values import repaired, text_of
 
-# Refuse what a double cannot hold, instead of a look at each integer.
-_STRICT: Final = orjson.OPT_STRICT_INTEGER
+#: Refuse what a double cannot hold, instead of a look at each integer.
+STRICT: Final = orjson.OPT_STRICT_INTEGER
 
 
-def dump(name: str, properties: dict[str, Any]) -> bytes:
-    """Make a line of an event's name and of all its properties."""
-    try:
-        return orjson.dumps({"event": name, "properties": properties}, None, _STRICT)
-    except TypeError:
-        # An integer that is too big, or half of a surrogate pair in an id or a name.
-        return orjson.dumps(repaired({"event": name, "properties": properties}))
+def dump_repaired(name: str, properties: dict[str, Any]) -> bytes:
+    """Make a line of what holds an integer that is too big, or half of a surrogate pair."""
+    return orjson.dumps(repaired({"event": name, "properties": properties}))
 
 
 def squeeze(properties: dict[str, Any], pairs: Pairs, rivals: tuple[str, ...]) -> Pairs:

@@ -54,6 +54,9 @@ _TRACE: Final = re.compile(r"\n[^\n]*(Traceback|Stack) \(most recent call last\)
 
 _UNUSUAL: Final = _ADDED | _PLACE
 
+# What `read` looks for by name.
+_USUAL: Final = frozenset({"event", "exc_info", "level", "logger", "timestamp"})
+
 # In both spellings, since a set is asked faster than a text is turned to small letters.
 _LEVEL_NAMES: Final = frozenset(
     {"critical", "debug", "error", "exception", "fatal", "info", "notset", "warn", "warning"}
@@ -122,6 +125,34 @@ def read(said: Mapping[Any, Any]) -> tuple[str, dict[Any, Any], str]:
     if type(message) is not str or "\n" in message:
         message = "" if message is None else name_of(message)
     return message, fields, logger if type(logger) is str else ""
+
+
+def own_names(names: tuple[Any, ...]) -> tuple[str, ...] | None:
+    """
+    Say which names of an event dict `read` would give for fields.
+
+    Returns:
+        Those names; None if that depends on values, or if there is something else about it.
+    """
+    # By their types: another key may raise when it is compared.
+    if not all(type(name) is str for name in names) or "event" not in names:
+        return None
+    message = names.index("event")
+    # Behind the message stands what processors add, and maybe `merge_contextvars` among them.
+    if not (_USUAL.issuperset(names[message:]) and _UNUSUAL.isdisjoint(names)):
+        return None
+    return tuple(name for name in names if name not in _USUAL)
+
+
+def is_usual(said: Mapping[Any, Any]) -> bool:
+    """Say whether `read` would find nothing special in the values of what its names leave open."""
+    message, level = said["event"], said.get("level")
+    return (
+        type(message) is str
+        and "\n" not in message
+        and (level is None or (type(level) is str and level in _LEVELS))
+        and not said.get("exc_info")
+    )
 
 
 def text_of_record(record: LogRecord) -> str:

@@ -512,7 +512,7 @@ class Pipeline:
         self.doors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._clock = clock
         self._wall = clock.wall
-        self._seal: Seal = Translator(settings).seal
+        self._seal: Seal = Translator(settings).seal_by_hand
         self._process = self._new_process()
         if settings.exposed:
             self._process.notices.warn(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mixpanel_export._clock import SYSTEM_CLOCK
 from mixpanel_export._context import Holder, current, plus
 from mixpanel_export._door import Door
-from mixpanel_export._message import about, is_from_here, name_of, read
+from mixpanel_export._ids import MEMORY
+from mixpanel_export._message import about, is_from_here, is_usual, name_of, own_names, read
 from mixpanel_export._notice import Notices
 from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._plan import IDENTITY, MARKS
@@ -22,6 +23,7 @@ from mixpanel_export._values import MISSING
 
 if TYPE_CHECKING:
     from mixpanel_export._pipeline import Pipeline
+    from mixpanel_export._plan import Plan
     from mixpanel_export._settings import Settings
 
 # Without one of these nothing is identified or marked.
@@ -70,6 +72,9 @@ class MixpanelProcessor:
         )
         self._offer = self._door.pipeline.offer
         self._seal = self._door.seal
+        self._seal_plain = self._door.translator.seal_plain
+        # By logger and the names in an event dict; None is what needs a closer look.
+        self._plans: dict[tuple[object, ...], Plan | None] = {}
         self._ignore = self._door.pipeline.ignore
         self._include = self._door.settings.include
         self._wall = self._door.pipeline._wall
@@ -100,7 +105,17 @@ class MixpanelProcessor:
                 # It would feed on itself.
                 self._ignore()
             else:
-                self._offer(self._read(logger, event_dict), self._seal)
+                origin = logger.name if isinstance(logger, Logger) else ""
+                names = tuple(event_dict)
+                try:
+                    plan = self._plans[origin, names]
+                except KeyError:
+                    plan = self._meet(origin, names)
+                if plan is None or current() or not is_usual(event_dict):
+                    self._offer(self._read(origin, event_dict), self._seal)
+                else:
+                    said = (event_dict["event"], self._wall(), event_dict, plan)
+                    self._offer(said, self._seal_plain)
         except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
             self._complain(event_dict, error)
         return event_dict
@@ -124,8 +139,21 @@ class MixpanelProcessor:
             raise TypeError("cannot pickle a MixpanelProcessor with a pipeline of its own")
         return _open, self._opened_with
 
-    def _read(self, logger: object, event_dict: Mapping[Any, Any]) -> Record:
-        name, fields, origin = read(event_dict)
+    def _meet(self, origin: str, names: tuple[Any, ...]) -> Plan | None:
+        """Get ready for event dicts with these names; None if each needs a closer look."""
+        plan = None
+        # Without a name from here, that in the event dict counts.
+        fields = own_names(names) if origin or "logger" not in names else None
+        if fields is not None:
+            plan = self._door.translator.plan(origin, fields)
+            plan = plan if plan.plain else None
+        if len(self._plans) >= MEMORY:
+            self._plans.clear()
+        self._plans[origin, names] = plan
+        return plan
+
+    def _read(self, origin: str, event_dict: Mapping[Any, Any]) -> Record:
+        name, fields, given = read(event_dict)
         moment = self._wall()
         if "_record" in event_dict and isinstance(record := event_dict["_record"], LogRecord):
             # Where structlog formats for logging, the record says more than what was made of it.
@@ -133,8 +161,8 @@ class MixpanelProcessor:
             origin = record.name
             if not event_dict.get("_from_structlog"):
                 name = name_of(record.msg)
-        elif isinstance(logger, Logger):
-            origin = logger.name
+        else:
+            origin = origin or given
         bound = current()
         if merged := _merged(event_dict, fields):
             # Bound, not said: no reason for an event, and beneath what is bound with us.

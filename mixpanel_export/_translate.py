@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from orjson import dumps
+
 from mixpanel_export._event import Drop, Event
-from mixpanel_export._fill import Filler
+from mixpanel_export._fill import Filler, Pairs
 from mixpanel_export._ids import MEMORY, as_id
 from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
-from mixpanel_export._line import dump, honour, shrink, squeeze
+from mixpanel_export._line import STRICT, dump_repaired, honour, shrink, squeeze
 from mixpanel_export._plan import FIXED, FRAMEWORKS, HONOURED, IDENTITY, OURS, Heed, Plan, make_plan
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._quota import Quota
@@ -158,7 +160,7 @@ class Translator:
                 "in the future" is measured from.
         """
         if type(item) is not Record:
-            return self._seal_by_hand(item, insert_id, wall)
+            return self.seal_by_hand(item, insert_id, wall)  # type: ignore[arg-type] # no record
         fields = item.fields
         try:
             plan = self._plans[item.logger, tuple(fields)]
@@ -215,11 +217,7 @@ class Translator:
         if plan.identity:
             properties["distinct_id"] = as_id(fields["distinct_id"]) or self._owner(fields, plan)
         properties["$insert_id"] = insert_id()
-        self._filler.fill(properties, fields, plan.pairs)
-        line = dump(name, properties)
-        if len(line) > MAX_EVENT_BYTES:
-            return shrink(line) or Drop.TOO_LARGE
-        return line
+        return self._line(name, properties, fields, plan, plan.pairs)
 
     def _ignore(self, name: str, plan: Plan) -> Drop:
         if not self._explained and plan.heed:
@@ -229,14 +227,15 @@ class Translator:
 
     # -- made by hand -----------------------------------------------------------------------------
 
-    def _seal_by_hand(
+    def seal_by_hand(
         self,
-        item: Record | Event | ProfileUpdate | GroupUpdate,
+        item: Event | ProfileUpdate | GroupUpdate,
         insert_id: Callable[[], str],
         wall: Callable[[], float],
     ) -> Sealed:
+        """Make a line of an event or an update made by hand; see `seal`."""
         if not isinstance(item, Event):
-            return self._seal_update(item)  # type: ignore[arg-type] # a record never gets here
+            return self._seal_update(item)
         if item.name in VERBS:
             return seal_verb(item, insert_id(), wall(), self._filler.privacy)
         return self._seal_event(item, insert_id, wall)
@@ -252,16 +251,18 @@ class Translator:
             if not isinstance(changed, Event):
                 return Drop.TRANSFORM
             event = changed
-        given = {"time": event.time, "$insert_id": event.insert_id, "ip": event.ip}
-        fields = {
-            **event.properties,
-            **{name: value for name, value in given.items() if value is not None},
-        }
+        fields = event.properties
+        if event.time is not None or event.insert_id is not None or event.ip is not None:
+            given = {"time": event.time, "$insert_id": event.insert_id, "ip": event.ip}
+            fields = {
+                **fields,
+                **{name: value for name, value in given.items() if value is not None},
+            }
         names = tuple(fields)
         try:
             plan = self._event_plans[names]
         except KeyError:
-            plan = make_plan(names, self._filler.privacy, base=tuple(self._base))
+            plan = make_plan(names, self._filler.privacy, base=tuple(self._base), plain=self._plain)
             _remember(self._event_plans, names, plan)
         now = wall()
         properties = self._base.copy()
@@ -272,6 +273,9 @@ class Translator:
                 self._tell("ids")
         elif plan.identity:
             properties["distinct_id"] = self._owner(fields, plan)
+        if plan.plain and event.name in self._names:
+            properties["$insert_id"] = insert_id()
+            return self._line(event.name, properties, fields, plan, plan.pairs)
         return self._make(event.name, properties, fields, plan, insert_id, wall, now)
 
     # -- which records ----------------------------------------------------------------------------
@@ -418,10 +422,23 @@ class Translator:
         pairs = plan.pairs
         if plan.rivals is not None:
             pairs = squeeze(properties, pairs, plan.rivals)
+        return self._line(name, properties, fields, plan, pairs)
+
+    def _line(
+        self,
+        name: str,
+        properties: dict[str, Any],
+        fields: Mapping[Any, Any],
+        plan: Plan,
+        pairs: Pairs,
+    ) -> bytes | Drop:
         self._filler.fill(properties, fields, pairs)
         if plan.hidden:
             _hide(properties, plan)
-        line = dump(name, properties)
+        try:
+            line = dumps({"event": name, "properties": properties}, None, STRICT)
+        except TypeError:
+            line = dump_repaired(name, properties)
         if len(line) > MAX_EVENT_BYTES:
             return shrink(line) or Drop.TOO_LARGE
         return line

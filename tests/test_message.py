@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ from mixpanel_export._message import (
     arguments,
     headline,
     is_from_here,
+    is_usual,
     name_of,
+    own_names,
     read,
     text_of_record,
 )
@@ -205,3 +208,57 @@ def test_what_went_wrong_may_be_an_exception_itself() -> None:
         "exception_message": "late",
     }
     assert about((None, None, None), ()) == about((), ()) == about(5, ()) == {}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"event": "A"},
+        {"total": 5, "event": "A", "level": "info", "timestamp": "2026"},
+        {"distinct_id": "u-1", "a": None, "event": "A", "logger": "shop", "exc_info": None},
+        {"event": "A", "level": None},
+    ],
+)
+def test_names_alone_tell_the_fields_of_most_event_dicts(said: dict[str, Any]) -> None:
+    """
+    The same that reading it gives, in the same order.
+    """
+    name, fields, _ = read(said)
+
+    assert is_usual(said)
+    assert name == said["event"]
+    assert own_names(tuple(said)) == tuple(fields)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("total",),  # no message
+        ("event", "total"),  # merged, or from a processor
+        ("event", "_record"),
+        ("func_name", "event"),
+        (5, "event"),
+    ],
+)
+def test_other_event_dicts_need_a_closer_look(names: tuple[Any, ...]) -> None:
+    """
+    What stands behind the message may be from context variables.
+    """
+    assert own_names(names) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"event": 5},
+        {"event": "A\nTraceback (most recent call last):"},
+        {"event": "A", "level": 9},
+        {"event": "A", "level": "hard"},
+        {"event": "A", "exc_info": True},
+    ],
+)
+def test_values_may_need_a_closer_look(said: dict[str, Any]) -> None:
+    """
+    A message that is none, the level of a game, an exception.
+    """
+    assert not is_usual(said)

@@ -28,6 +28,7 @@ from mixpanel_export import (
     bound,
 )
 from mixpanel_export._clock import SystemClock
+from mixpanel_export._ids import MEMORY
 from mixpanel_export._pipeline import delivering
 from mixpanel_export._record import Record
 from mixpanel_export.testing import ScriptedTransport
@@ -233,6 +234,16 @@ def test_what_carries_the_events_is_never_an_event(ear: Ear, name: str) -> None:
     ear.hear("A", logging.getLogger(name), distinct_id="u-1")
 
     assert ear.names() == []
+
+
+def test_names_without_end_do_not_fill_the_memory(ear: Ear) -> None:
+    """
+    Only so many are remembered.
+    """
+    for number in range(MEMORY + 2):
+        ear.hear("A", distinct_id="u-1", **{f"made_up_{number}": 1})
+
+    assert len(ear.processor._plans) <= MEMORY
 
 
 # -- the message ----------------------------------------------------------------------------------
