@@ -26,6 +26,9 @@ from mixpanel_export.emulator._parcel import Arrival
 from mixpanel_export.emulator._project import Project
 from mixpanel_export.emulator._site import SECURITY, Site
 
+# Mixpanel has it on another host, data.mixpanel.com.
+EXPORT = "/api/2.0/export"
+
 # Where the protocol in `_serve` leaves the connection that a request came on.
 TRANSPORT = "mixpanel_emulator.transport"
 
@@ -79,6 +82,7 @@ class Application:
             routes=[
                 Route("/import", self._ingest, methods=["POST"]),
                 *(Route(path, self._ingest, methods=["GET", "POST"]) for path in for_clients),
+                Route(EXPORT, self._export),
                 Route(f"{OWN_PREFIX}/events", self._events),
                 Route(f"{OWN_PREFIX}/profiles", self._profiles),
                 Route(f"{OWN_PREFIX}/stats", self._stats),
@@ -107,7 +111,7 @@ class Application:
         if refused:
             return PlainTextResponse(refused + "\n", 403)
         path = scope["path"]
-        if path != "/" and not path.startswith(OWN_PREFIX):
+        if path not in ("/", EXPORT) and not path.startswith(OWN_PREFIX):
             return None
         query = QueryParams(scope["query_string"])
         refused = self._gate.refuse_visitor(headers, query)
@@ -188,6 +192,13 @@ class Application:
         if request.url.path.startswith(OWN_PREFIX):
             return PlainTextResponse(text + "\n", status)
         return self._respond(refusal(status, text))
+
+    async def _export(self, request: Request) -> Response:
+        found = self._project.export(request.headers.get("authorization"), request.query_params)
+        if isinstance(found, Answer):
+            return self._respond(found)
+        self._count("200")
+        return StreamingResponse(_on_the_loop(found), media_type="text/plain")
 
     # -- the emulator's own API ------------------------------------------------------------------
 

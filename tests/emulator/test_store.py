@@ -15,11 +15,11 @@ from mixpanel_export.emulator._store import Store
 from tests.emulator.api import Api, Run, events
 
 
-def rows(*keys: int) -> list[tuple[int, bytes]]:
+def rows(*keys: int) -> list[tuple[int, int, bytes]]:
     """
     Return events with these keys, as the store wants them.
     """
-    return [(key, json.dumps({"event": key}).encode()) for key in keys]
+    return [(key, 0, json.dumps({"event": key}).encode()) for key in keys]
 
 
 def kept(store: Store, *, dedup: bool = False) -> list[int]:
@@ -97,7 +97,9 @@ def test_search_finds_text_and_nothing_else() -> None:
     Characters that mean something to SQL mean themselves.
     """
     store = Store(None, max_stored=0)
-    store.add("/import", 0, [(1, b'{"a":"100%"}'), (2, b'{"a":"100x"}'), (3, rb'{"a":"\"_\\"}')])
+    store.add(
+        "/import", 0, [(1, 0, b'{"a":"100%"}'), (2, 0, b'{"a":"100x"}'), (3, 0, rb'{"a":"\"_\\"}')]
+    )
 
     found = {
         text: [row.id for row in store.newest(after=0, containing=text, limit=9)]
