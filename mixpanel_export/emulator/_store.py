@@ -106,11 +106,11 @@ class Store:
         self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.5)
         # A second emulator on the same file is told so when it starts, and not in the middle.
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._check_version(path)
         # A crash of the machine may cost the newest events of an emulator; a crash of the process
         # does not, and nobody waits for the disk.
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
-        self._check_version(path)
         self._database.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
         self.users = _users.Users(self._database, self._absorb)
         self.imported = self._number("SELECT max(id) FROM events")

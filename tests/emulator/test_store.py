@@ -5,6 +5,7 @@ What is kept, and counts that are exact whatever is kept.
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -150,6 +151,22 @@ def test_a_file_belongs_to_one_emulator(tmp_path: Path) -> None:
 
     with EmulatorProcess("--db", path), pytest.raises(RuntimeError, match="cannot use"):
         EmulatorProcess("--db", path)
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """
+    Also one of another version of the emulator.
+    """
+    path = tmp_path / "other.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE events (id INTEGER)")
+    other.close()
+    before = path.read_bytes()
+
+    with pytest.raises(sqlite3.DatabaseError, match="belongs to another version or program"):
+        Store(str(path), max_stored=0)
+
+    assert path.read_bytes() == before
 
 
 def test_counts_are_exact_under_concurrency(running: Run) -> None:
