@@ -24,6 +24,7 @@ import the web server.
     _project                      a request in, an answer out
     _faults                       misbehaviour on demand
     _gate  _site  _live  _app     HTTP: the guard, the page, its stream, all endpoints
+    _openapi                      what they are, for machines
     _serve  _command  _process    the process, and two ways to start it
 """
 
