@@ -23,7 +23,7 @@ class EmulatorOptions:
 
         port: None: 8787, or the next one that is free. 0: any.
 
-        db: SQLite file that survives a restart. None: memory.
+        db: SQLite file that survives a restart. None: a temporary one, which nobody else sees.
 
         max_stored: How many of the newest events are kept. 0: all.
 

@@ -37,6 +37,9 @@ PRAGMA user_version = {_VERSION};
 
 _PAGE = 1_000
 
+# As much of the database as stays in memory; measured: 32 MiB are not faster, 2 MiB are slower.
+_CACHE_BYTES = 16 * 1024 * 1024
+
 USER = ""
 
 
@@ -81,7 +84,7 @@ class Store:
     Events have consecutive numbers from 1 in the order of their arrival, so the last number is
     also the count of all that were imported. Of those only the newest *max_stored* are kept. What
     grows without a bound is ``keys``: 64 bits for each different event, with their place in a
-    B-tree 25 bytes (measured with two million).
+    B-tree 25 bytes (measured with two million). That is on the disk.
 
     Not thread-safe: everything happens on the thread of the event loop.
 
@@ -93,7 +96,7 @@ class Store:
         users: Whose ids belong together.
 
     Args:
-        path: The file, or None for memory.
+        path: The file, or None for one that is gone when it is closed.
 
         max_stored: How many events are kept. 0: all.
 
@@ -103,13 +106,16 @@ class Store:
 
     def __init__(self, path: str | None, *, max_stored: int) -> None:
         self._max_stored = max_stored
-        self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.5)
+        # Without a name it is a file too, which nobody else can see and SQLite removes: in memory it
+        # would grow by about 60 bytes with each different event.
+        self._database = sqlite3.connect(path or "", isolation_level=None, timeout=0.5)
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE_BYTES // 1024}")
         # A second emulator on the same file is told so when it starts, and not in the middle.
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._check_version(path)
         # A crash of the machine may cost the newest events of an emulator; a crash of the process
         # does not, and nobody waits for the disk.
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(f"PRAGMA journal_mode = {'WAL' if path else 'MEMORY'}")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
         self.users = _users.Users(self._database, self._absorb)
