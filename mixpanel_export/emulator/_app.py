@@ -200,7 +200,7 @@ class Application:
         if isinstance(found, Answer):
             return self._respond(found)
         self._count("200")
-        return StreamingResponse(_on_the_loop(found), media_type="text/plain")
+        return StreamingResponse(_on_the_loop(found), headers=SECURITY, media_type="text/plain")
 
     # -- the emulator's own API ------------------------------------------------------------------
 

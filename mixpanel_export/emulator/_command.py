@@ -79,8 +79,8 @@ def emulator(parent: int | None, **options: Any) -> None:  # noqa: ANN401  # Emu
     """
     Run Mixpanel's ingestion API on this machine, with a live page.
 
-    /import, /track, /engage and /groups answer as Mixpanel does; whatever arrives is shown and
-    stays here.
+    /import, /track, /engage and /groups answer as Mixpanel does, /api/2.0/export gives back what
+    arrived; all of it is shown and stays here.
     """
     # Until the server has its own handlers: nothing has begun that would need an orderly end.
     for number in (signal.SIGINT, signal.SIGTERM):
