@@ -1,5 +1,7 @@
 """
 Each statement about Mixpanel's API has a test that is named by its number, or a reason.
+
+The tables of cases, and the tests that need more than one request, are in ``test_conformance_*.py``.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from mixpanel_export.emulator._rules import RULES
-from tests.emulator.cases import Case
+from tests.emulator.api import Run
+from tests.emulator.cases import Case, shown
 from tests.emulator.statements import STATEMENTS, UNMET
 
 HERE = Path(__file__).parent
@@ -56,6 +61,20 @@ def statements_with_tests() -> set[int]:
     """
     in_tables = {int(case.id.partition("-")[0][1:]) for case in cases()}
     return in_tables.union(*functions().values())
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.id)
+def test_answer(running: Run, case: Case) -> None:
+    """
+    The statement's request is answered as Mixpanel answers, and stores what Mixpanel stores.
+    """
+    api = running(*case.options)
+
+    response = case.send(api)
+
+    assert response.status_code == case.status
+    assert shown(response, case.answer) == case.answer
+    assert api.emulator.stats()["imported"] == case.imported
 
 
 def test_names_are_read_as_they_are_meant() -> None:

@@ -4,10 +4,7 @@ Statements 112 to 127: profiles, and volume. What the operations do is in ``test
 
 from __future__ import annotations
 
-import pytest
-
-from tests.emulator.api import Run
-from tests.emulator.cases import TEXT_0, Case, check
+from tests.emulator.cases import TEXT_0, Case
 
 CASES = [
     Case(
@@ -35,11 +32,3 @@ CASES = [
     Case("c124-more", lambda api: api.engage(*[{"$set": {"n": n}} for n in range(2001)]), 200,
          {"status": 0}),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_answer(running: Run, case: Case) -> None:
-    """
-    The statement's request is answered as Mixpanel answers, and stores what Mixpanel stores.
-    """
-    check(running, case)
