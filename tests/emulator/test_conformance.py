@@ -1,7 +1,7 @@
 """
 Each statement about Mixpanel's API has a test that is named by its number, or a reason.
 
-The tables of cases, and the tests that need more than one request, are in ``test_conformance_*.py``.
+Tables of cases, and the tests that take more than one request, are in ``test_conformance_*.py``.
 """
 
 from __future__ import annotations
