@@ -6,7 +6,7 @@ Measure how many events a second the emulator takes, and whether its memory stay
     python benchmarks/emulator.py --page              with a page open that listens
 
 An emulator and this generator beside it, on the same machine: requests to /import?strict=1 with
-2,000 events of about 500 bytes each, no two alike, of 5,000 users with two ids each, uncompressed,
+2,000 events of about 420 bytes each, no two alike, of 5,000 users with two ids each, uncompressed,
 over four connections. Each line of the table stands for a quarter of the events. Linux only: memory
 is what /proc says.
 """
