@@ -305,7 +305,7 @@ def test_what_the_document_says_is_true(api: Api, path: str) -> None:
         for mode in GenerationMode if wrong else (GenerationMode.POSITIVE,):
 
             @settings(
-                max_examples=50,
+                max_examples=100,
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),

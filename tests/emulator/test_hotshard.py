@@ -118,9 +118,10 @@ def test_what_is_counted_is_bounded() -> None:
     Rare users are forgotten, the frequent one is not.
     """
     shards = hotshard.HotShards(3)
-    frequent = made(distinct_id="often")
+    frequent, rare = made(distinct_id="often"), made()
     for number in range(100_100):
-        shards.is_hot(made(distinct_id=f"rare-{number}"))
+        rare.properties["distinct_id"] = f"rare-{number}"
+        shards.is_hot(rare)
         if number % 40_000 == 0:
             shards.is_hot(frequent)
 
