@@ -22,9 +22,13 @@ from mixpanel_export.emulator._event import compact
 from mixpanel_export.emulator._faults import ENDPOINTS, Fault, FaultList, read_faults
 from mixpanel_export.emulator._gate import ACCESS_COOKIE, OWN_PREFIX, Gate, refuse_command
 from mixpanel_export.emulator._live import Broadcast
+from mixpanel_export.emulator._openapi import document
 from mixpanel_export.emulator._parcel import Arrival
 from mixpanel_export.emulator._project import Project
 from mixpanel_export.emulator._site import SECURITY, Site
+
+# Mixpanel has it on another host, data.mixpanel.com.
+EXPORT = "/api/2.0/export"
 
 # Where the protocol in `_serve` leaves the connection that a request came on.
 TRANSPORT = "mixpanel_emulator.transport"
@@ -71,7 +75,7 @@ class Application:
         self._site = Site()
         self._routes = self._route()
 
-    def _route(self) -> ASGIApp:
+    def _route(self) -> Starlette:
         # Live: mixpanel/mixpanel-js sends to "track/", "engage/" and "groups/" by default, other
         # libraries to the same without a slash.
         for_clients = [path + end for path in ENDPOINTS[1:] for end in ("", "/")]
@@ -79,10 +83,12 @@ class Application:
             routes=[
                 Route("/import", self._ingest, methods=["POST"]),
                 *(Route(path, self._ingest, methods=["GET", "POST"]) for path in for_clients),
+                Route(EXPORT, self._export),
                 Route(f"{OWN_PREFIX}/events", self._events),
                 Route(f"{OWN_PREFIX}/profiles", self._profiles),
                 Route(f"{OWN_PREFIX}/stats", self._stats),
                 Route(f"{OWN_PREFIX}/live", self._live),
+                Route(f"{OWN_PREFIX}/openapi.json", self._document),
                 Route(f"{OWN_PREFIX}/reset", self._reset, methods=["POST"]),
                 Route(f"{OWN_PREFIX}/faults", self._add_faults, methods=["POST"]),
                 Route(f"{OWN_PREFIX}/page/{{name:path}}", self._page),
@@ -96,7 +102,7 @@ class Application:
         return routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._routes
+        app: ASGIApp = self._routes
         if scope["type"] == "http":
             app = self._refuse_stranger(scope) or app
         await app(scope, receive, send)
@@ -107,7 +113,7 @@ class Application:
         if refused:
             return PlainTextResponse(refused + "\n", 403)
         path = scope["path"]
-        if path != "/" and not path.startswith(OWN_PREFIX):
+        if path not in ("/", EXPORT) and not path.startswith(OWN_PREFIX):
             return None
         query = QueryParams(scope["query_string"])
         refused = self._gate.refuse_visitor(headers, query)
@@ -189,6 +195,13 @@ class Application:
             return PlainTextResponse(text + "\n", status)
         return self._respond(refusal(status, text))
 
+    async def _export(self, request: Request) -> Response:
+        found = self._project.export(request.headers.get("authorization"), request.query_params)
+        if isinstance(found, Answer):
+            return self._respond(found)
+        self._count("200")
+        return StreamingResponse(_on_the_loop(found), headers=SECURITY, media_type="text/plain")
+
     # -- the emulator's own API ------------------------------------------------------------------
 
     async def _events(self, request: Request) -> Response:
@@ -215,6 +228,9 @@ class Application:
             broadcast.stream(self.stopping), headers=SECURITY, media_type="text/event-stream"
         )
 
+    async def _document(self, _request: Request) -> Response:
+        return JSONResponse(document())
+
     async def _reset(self, _request: Request) -> Response:
         self._project.reset()
         self._faults.clear()
@@ -230,7 +246,7 @@ class Application:
 
     async def _page(self, request: Request) -> Response:
         access = request.query_params.get("access")
-        if request.url.path == "/" and access:
+        if request.url.path == "/" and access and self._gate.is_key(access):
             # Out of the address bar, the history and every later Referer.
             moved = Response(status_code=303, headers={"location": "/"})
             moved.set_cookie(ACCESS_COOKIE, access, httponly=True, samesite="strict")

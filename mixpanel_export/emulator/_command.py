@@ -38,6 +38,24 @@ from mixpanel_export.emulator._options import DEFAULT_MAX_STORED, DEFAULT_PORT, 
     help="How the project merges identities.",
 )
 @click.option(
+    "--hot-shard-events",
+    default=_facts.HOT_SHARD_EVENTS,
+    show_default=True,
+    help="Events of one distinct_id and day, more become $hotshard_events; 0: no limit.",
+)
+@click.option(
+    "--retention-days",
+    default=0,
+    help="Refuse events older than this; 0: none is too old.",
+)
+@click.option(
+    "--old-track-events",
+    type=click.Choice(["success", "failure"]),
+    default="success",
+    show_default=True,
+    help="Answer of /track to events older than 5 days, which are not stored.",
+)
+@click.option(
     "--max-events-per-minute",
     default=0,
     help="Answer 429 to more events than this in one rate window; 0: never.",
@@ -61,8 +79,8 @@ def emulator(parent: int | None, **options: Any) -> None:  # noqa: ANN401  # Emu
     """
     Run Mixpanel's ingestion API on this machine, with a live page.
 
-    /import, /track, /engage and /groups answer as Mixpanel does; whatever arrives is shown and
-    stays here.
+    /import, /track, /engage and /groups answer as Mixpanel does, /api/2.0/export gives back what
+    arrived; all of it is shown and stays here.
     """
     # Until the server has its own handlers: nothing has begun that would need an orderly end.
     for number in (signal.SIGINT, signal.SIGTERM):

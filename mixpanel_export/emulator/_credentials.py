@@ -48,6 +48,22 @@ class Gatekeeper:
             return self._refuse_account(user, password, project_id)
         return self._refuse_token(user) or self._refuse_other_project(project_id)
 
+    def refusal_to_export(self, authorization: str | None, project_id: str | None) -> str | None:
+        """
+        Return why a request may not export, or None if it may.
+
+        Sourced: docs, openapi/export.openapi.yaml: a service account or a project secret; a token
+        is for sending only. Nothing configured: everything of the right form passes.
+        """
+        user, password = read_basic(authorization)
+        if not user:
+            return _facts.INVALID_CREDENTIALS
+        if password:
+            return self._refuse_account(user, password, project_id)
+        if user != self._api_secret and (self._user or self._tokens or self._api_secret):
+            return _facts.INVALID_SECRET
+        return self._refuse_secret() or self._refuse_other_project(project_id)
+
     def knows_token(self, token: object) -> bool:
         """Say whether data sent to /track, /engage or /groups with *token* reach a project."""
         return not self._tokens or token in self._tokens
@@ -66,12 +82,16 @@ class Gatekeeper:
 
     def _refuse_token(self, user: str) -> str | None:
         if user == self._api_secret:
-            return _facts.INVALID_SECRET if self._clock() >= _facts.SECRET_ENDS else None
+            return self._refuse_secret()
         if user in self._tokens:
             return None
         if self._tokens:
             return _facts.INVALID_CREDENTIALS
         return _facts.INVALID_SECRET if self._api_secret else None
+
+    def _refuse_secret(self) -> str | None:
+        over = self._api_secret and self._clock() >= _facts.SECRET_ENDS
+        return _facts.INVALID_SECRET if over else None
 
     def _refuse_other_project(self, project_id: str | None) -> str | None:
         if project_id and self._project and project_id != self._project:

@@ -96,6 +96,13 @@ FORBIDDEN_IDS = frozenset(
 # Sourced: docs, openapi/identity.openapi.yaml.
 IDENTITY_VERBS = frozenset({"$identify", "$create_alias", "$merge"})
 
+# Sourced: docs, docs/tracking-methods/id-management/identifying-users-simplified.mdx: what stands
+# before a device in a distinct_id.
+DEVICE_PREFIX = "$device:"
+
+# Sourced: docs, docs/tracking-methods/id-management/identifying-users-original.mdx: of one user.
+MAX_CLUSTER_IDS = 500
+
 # -- time --------------------------------------------------------------------------------------
 
 # Sourced: docs, reference/import-events.mdx: nothing before 1971-01-01, nothing more than an hour
@@ -109,6 +116,23 @@ FIRST_MILLISECONDS = 100_000_000_000
 
 # Sourced: docs, reference/track-event.mdx.
 TRACK_WINDOW_MS = 5 * 24 * 60 * 60 * 1000
+
+# -- volume ------------------------------------------------------------------------------------
+
+# Sourced: docs, docs/tracking-best-practices/hot-shard-limits.mdx: of one distinct_id on one event
+# date, and what becomes of the others. The limit of 1 000 000 for a group is not emulated: nobody
+# says here which properties are group keys.
+HOT_SHARD_EVENTS = 200_000
+HOT_SHARD_NAME = "$hotshard_events"
+ORIGINAL_NAME = "mp_original_event_name"
+ORIGINAL_USER = "mp_original_distinct_id"
+
+# Sourced: docs, openapi/export.openapi.yaml.
+MAX_EXPORTED = 100_000
+
+# Sourced: docs, docs/data-structure/property-reference/default-properties.mdx: the host by default.
+# It stands for whatever address the emulator has.
+API_HOST = "api.mixpanel.com"
 
 # -- rate --------------------------------------------------------------------------------------
 
@@ -153,6 +177,9 @@ VERBS_REFUSED = (
     "identity events are not allowed when project is using simplified identity management"
 )
 
+# Guess: what the import tool's tests look for is the word "retention".
+BEYOND_RETENTION = "'properties.time' is invalid: must be within the project's retention"
+
 # Sourced: python, test_mixpanel.py.
 BAD_DATA = "bad data"
 
@@ -170,6 +197,12 @@ NOT_ALLOWED = "method not allowed"
 IGNORED = "$ignore is set"
 UNKNOWN_TOKEN = "no project has this token"  # noqa: S105  # Not one.
 TOO_OLD = "older than 5 days; /import takes it"
+HOT_SHARD = "more events of one distinct_id on one day than the limit; stored as $hotshard_events"
+NOT_A_UUID = "$anon_id is not a UUID of version 4; nothing was merged"
+ALREADY_MERGED = "this id belongs to another user already; nothing was merged"
+IDS_MISSING = "one of its two ids is missing; nothing was merged"
+MERGE_IS_IMPORTED = "$merge is for /import only; nothing was merged"
+CLUSTER_FULL = "a user can have 500 ids; nothing was merged"
 NO_CREDENTIALS = "a form without credentials"
 
 # The words that stand beside a code in `status`. Sourced: openapi/ingestion.openapi.yaml for 200,

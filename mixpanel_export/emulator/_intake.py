@@ -12,9 +12,14 @@ from mixpanel_export.emulator._answers import is_on
 from mixpanel_export.emulator._books import Books
 from mixpanel_export.emulator._credentials import Gatekeeper
 from mixpanel_export.emulator._event import Event, JsonObject, Scene, identity
+from mixpanel_export.emulator._hotshard import HotShards
+from mixpanel_export.emulator._options import EmulatorOptions
 from mixpanel_export.emulator._parcel import Arrival, Parcel
+from mixpanel_export.emulator._places import place_of
 from mixpanel_export.emulator._rules import RULEBOOKS, Fault, Mode
 from mixpanel_export.emulator._tally import Failure
+
+_DAY_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +54,43 @@ class Intake:
 
         keeper: Knows the tokens.
 
-        simplified: Whether the project merges identities the simplified way.
+        options: Say how the project merges identities, and which events are too old or too many.
 
         clock: Seconds since the epoch.
     """
 
     def __init__(
-        self, books: Books, keeper: Gatekeeper, *, simplified: bool, clock: Callable[[], float]
+        self,
+        books: Books,
+        keeper: Gatekeeper,
+        options: EmulatorOptions,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self._books = books
         self._keeper = keeper
-        self._simplified = simplified
+        self._simplified = options.identity == "simplified"
+        self._retention_ms = options.retention_days * _DAY_MS
+        self._refuse_old = options.old_track_events == "failure"
+        self._hot_shards = HotShards(options.hot_shard_events)
         self._clock = clock
+
+    def reset(self) -> None:
+        """Forget how many events each user had."""
+        self._hot_shards.reset()
 
     def take(self, arrival: Arrival, parcel: Parcel, mode: Mode) -> Verdict:
         """Judge, complete and store the events of a request."""
-        scene = Scene(int(self._clock() * 1000), self._simplified)
+        scene = self._scene()
         events = [Event(record, scene) for record in parcel.records]
         verbs = [event for event in events if event.name in _facts.IDENTITY_VERBS]
         if verbs and self._simplified and mode is not Mode.TRACK:
             return self._refuse_verbs(arrival, verbs[0], len(events))
         rulebook = RULEBOOKS[mode]
-        kept: list[tuple[int, bytes]] = []
+        kept: list[Event] = []
         failed: list[JsonObject | str] = []
         for index, event in enumerate(events):
-            fault = rulebook.first_fault(event)
+            fault = rulebook.first_fault(event) or self._too_old(event, mode)
             if fault:
                 failed.append(self._reject(arrival, index, event, fault))
                 continue
@@ -83,10 +100,45 @@ class Intake:
                 continue
             event.cut()
             event.complete(_defaults(event, parcel, arrival, mode))
-            kept.append((event.key(), event.line))
-        self._books.store.add(arrival.path, scene.now_ms, kept)
-        self._books.pulse.add(len(kept))
+            kept.append(event)
+        self._keep(arrival.path, scene, kept)
         return Verdict(len(events) - len(failed), failed)
+
+    def _scene(self) -> Scene:
+        now_ms = int(self._clock() * 1000)
+        oldest_ms = now_ms - self._retention_ms if self._retention_ms else None
+        return Scene(now_ms, self._simplified, oldest_ms)
+
+    def _keep(self, endpoint: str, scene: Scene, events: list[Event]) -> None:
+        hot = [event for event in events if self._hot_shards.is_hot(event)]
+        for event in hot:
+            event.hide()
+        rows = [(event.key(), event.size, event.line) for event in events]
+        self._books.store.add(endpoint, scene.now_ms, rows)
+        self._books.pulse.add(len(events))
+        if hot:
+            # Once for a request: there may be thousands.
+            self._show(endpoint, _facts.HOT_SHARD, hot[-1])
+        self._merge_users(endpoint, events)
+
+    def _merge_users(self, endpoint: str, events: list[Event]) -> None:
+        asking = [event for event in events if self._asks_to_merge(event)]
+        if not asking:
+            return
+        with self._books.store.transaction():
+            for event in asking:
+                reason = self._books.store.users.learn(event, tracked=endpoint == "/track")
+                if reason:
+                    self._show(endpoint, reason, event)
+
+    def _asks_to_merge(self, event: Event) -> bool:
+        if self._simplified:
+            return "$device_id" in event.properties and "$user_id" in event.properties
+        return event.name in _facts.IDENTITY_VERBS
+
+    def _show(self, endpoint: str, reason: str, event: Event) -> None:
+        """Let the page say what the service does without a word; the event itself is stored."""
+        self._books.tally.pin(Failure("vanished", endpoint, "", reason), event.line)
 
     def _refuse_verbs(self, arrival: Arrival, verb: Event, count: int) -> Verdict:
         self._books.tally.rejected += count
@@ -118,20 +170,25 @@ class Intake:
         # Live: segevsh/w6w-apps and mixpanel-node issue 59: success, and nothing arrives.
         if not self._keeper.knows_token(properties.get("token")):
             return _facts.UNKNOWN_TOKEN
+        return _facts.TOO_OLD if _before_window(event) else None
+
+    def _too_old(self, event: Event, mode: Mode) -> Fault | None:
         # Sourced: docs, reference/track-event.mdx. Guess: that the answer is success, as
         # mixpanel-js issue 427 reports it; mixpanel-node issue 190 reports the opposite.
-        if (
-            event.instant is not None
-            and event.instant < event.scene.now_ms - _facts.TRACK_WINDOW_MS
-        ):
-            return _facts.TOO_OLD
+        if self._refuse_old and mode is Mode.TRACK and _before_window(event):
+            return Fault("properties.time", _facts.TOO_OLD)
         return None
+
+
+def _before_window(event: Event) -> bool:
+    start_ms = event.scene.now_ms - _facts.TRACK_WINDOW_MS
+    return event.instant is not None and event.instant < start_ms
 
 
 def _defaults(event: Event, parcel: Parcel, arrival: Arrival, mode: Mode) -> JsonObject:
     """Return what the service itself fills in for a valid event."""
     properties = event.properties
-    defaults: JsonObject = {}
+    defaults = _place(properties, parcel, arrival, mode)
     if properties.get("$insert_id") in (None, ""):
         # Sourced: docs, reference/event-deduplication.mdx: generated, so never a duplicate.
         defaults["$insert_id"] = str(uuid.uuid4())
@@ -145,6 +202,18 @@ def _defaults(event: Event, parcel: Parcel, arrival: Arrival, mode: Mode) -> Jso
         hashed = mode is Mode.LENIENT or is_on(parcel.query.get("ip"))
         defaults["distinct_id"] = _hash_of(arrival.client) if hashed else ""
     return defaults
+
+
+def _place(properties: JsonObject, parcel: Parcel, arrival: Arrival, mode: Mode) -> JsonObject:
+    """Return where an event happened, as far as its ``ip`` or, on /track, its sender tell."""
+    address = properties.get("ip")
+    if address is None and mode is Mode.TRACK and is_on(parcel.query.get("ip")):
+        address = arrival.client
+    place = place_of(address)
+    if place is None:
+        return {}
+    # Sourced: docs, docs/tracking-best-practices/geolocation.mdx: what the client says wins.
+    return {name: value for name, value in place.of_event().items() if name not in properties}
 
 
 def _hash_of(address: str) -> str:

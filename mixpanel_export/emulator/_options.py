@@ -23,7 +23,7 @@ class EmulatorOptions:
 
         port: None: 8787, or the next one that is free. 0: any.
 
-        db: SQLite file that survives a restart. None: memory.
+        db: SQLite file that survives a restart. None: a temporary one, which nobody else sees.
 
         max_stored: How many of the newest events are kept. 0: all.
 
@@ -36,6 +36,14 @@ class EmulatorOptions:
         api_secret: Project secret, refused from 2027-03-03 on, as by Mixpanel.
 
         identity: ``simplified`` or ``original``: the project's way to merge identities.
+
+        hot_shard_events: Events of one ``distinct_id`` on one day; more are stored as
+            ``$hotshard_events``. 0: no limit.
+
+        retention_days: /import?strict=1 refuses events older than this. 0: none is too old.
+
+        old_track_events: ``success`` or ``failure``: what /track answers to an event older than 5
+            days, which is not stored. Reports about the service disagree.
 
         max_events_per_minute: Events that one *rate_window* may hold before 429 is answered. 0: no
             limit.
@@ -61,6 +69,9 @@ class EmulatorOptions:
     project_id: str | None = None
     api_secret: str | None = field(default=None, repr=False)
     identity: str = "simplified"
+    hot_shard_events: int = _facts.HOT_SHARD_EVENTS
+    retention_days: int = 0
+    old_track_events: str = "success"
     max_events_per_minute: int = 0
     rate_window: float = _facts.RATE_WINDOW
     max_request_bytes: int = _facts.MAX_REQUEST_BYTES
@@ -92,6 +103,18 @@ class EmulatorOptions:
             (
                 self.identity not in ("simplified", "original"),
                 f"identity must be 'simplified' or 'original', not {self.identity!r}",
+            ),
+            (
+                self.hot_shard_events < 0,
+                f"hot_shard_events must be 0 (no limit) or more, not {self.hot_shard_events!r}",
+            ),
+            (
+                self.retention_days < 0,
+                f"retention_days must be 0 (for ever) or more, not {self.retention_days!r}",
+            ),
+            (
+                self.old_track_events not in ("success", "failure"),
+                f"old_track_events must be 'success' or 'failure', not {self.old_track_events!r}",
             ),
             (
                 self.max_events_per_minute < 0,

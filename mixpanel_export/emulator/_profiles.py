@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mixpanel_export.emulator import _facts
-from mixpanel_export.emulator._event import JsonObject, compact
+from mixpanel_export.emulator._event import JsonObject, as_text, compact
 
 
 class InapplicableError(Exception):
@@ -36,13 +36,8 @@ def subject(record: object, *, group: bool) -> tuple[str, str, JsonObject]:
             # Live for $token and $distinct_id: segevsh/w6w-apps, issue reports. Guess: the others.
             raise InapplicableError(f"{name}, missing or empty")
     if group:
-        return _text(record["$group_key"]), _text(record["$group_id"]), record
-    return "", _text(record["$distinct_id"]), record
-
-
-def _text(value: object) -> str:
-    # Halves of surrogate pairs, which JSON can hold and a database cannot, become question marks.
-    return str(value).encode("utf-8", "replace").decode()
+        return as_text(record["$group_key"]), as_text(record["$group_id"]), record
+    return "", as_text(record["$distinct_id"]), record
 
 
 _REQUIRED = {False: ("$token", "$distinct_id"), True: ("$token", "$group_key", "$group_id")}

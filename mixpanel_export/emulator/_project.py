@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from mixpanel_export.emulator import _facts
 from mixpanel_export.emulator._answers import (
@@ -17,6 +17,7 @@ from mixpanel_export.emulator._body import MalformedError, OversizedError
 from mixpanel_export.emulator._books import Books
 from mixpanel_export.emulator._credentials import Gatekeeper
 from mixpanel_export.emulator._event import compact
+from mixpanel_export.emulator._export import exported, read_query
 from mixpanel_export.emulator._intake import Intake
 from mixpanel_export.emulator._options import EmulatorOptions
 from mixpanel_export.emulator._parcel import Arrival, Parcel, parameters, unpack
@@ -68,8 +69,8 @@ class Project:
         store = Store(options.db, max_stored=options.max_stored)
         self.books = Books(store, Tally(wall), Pulse(monotonic))
         self.epoch = int(wall() * 1000)
-        simplified = options.identity == "simplified"
-        self._intake = Intake(self.books, self._keeper, simplified=simplified, clock=wall)
+        self._simplified = options.identity == "simplified"
+        self._intake = Intake(self.books, self._keeper, options, clock=wall)
         self._updates = Updates(self.books, self._keeper, clock=wall)
         self._doors = {
             "/import": self._import,
@@ -86,9 +87,23 @@ class Project:
             # Hundreds of levels of nesting, which the parser reads and nothing else can walk.
             return self._refuse(arrival, 400, _facts.NOT_JSON)
 
+    def export(
+        self, authorization: str | None, parameters: Mapping[str, str]
+    ) -> Answer | Iterator[str]:
+        """Return the lines of an export, or why there are none."""
+        refused = self._keeper.refusal_to_export(authorization, parameters.get("project_id"))
+        if refused:
+            return refusal(401, refused)
+        try:
+            query = read_query(parameters)
+        except ValueError as error:
+            return refusal(400, str(error))
+        return exported(self.books.store, query, simplified=self._simplified)
+
     def reset(self) -> None:
         """Forget everything."""
         self.books.reset()
+        self._intake.reset()
         self._rate.reset()
         self.epoch = max(self.epoch + 1, int(self._wall() * 1000))
 
@@ -180,7 +195,7 @@ class Project:
         if refused:
             return refused
         # Guess: one bad update is reported though the others took effect.
-        error = self._updates.apply(arrival.path, parcel.records, group=group)
+        error = self._updates.apply(arrival, parcel, group=group)
         return legacy_verdict(error, parcel.query)
 
     # -- refusals of whole requests --------------------------------------------------------------

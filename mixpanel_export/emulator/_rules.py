@@ -137,6 +137,11 @@ def _too_late(event: Event) -> bool:
     return event.instant is not None and event.instant > event.scene.now_ms + _facts.MAX_FUTURE_MS
 
 
+def _beyond_retention(event: Event) -> bool:
+    oldest = event.scene.oldest_ms
+    return oldest is not None and event.instant is not None and event.instant < oldest
+
+
 def _without_user(event: Event) -> bool:
     properties = event.properties
     if event.scene.simplified:
@@ -254,6 +259,9 @@ RULES = (
          "'properties.time' is invalid: must not be in the future",
          LIVE, "import tool, tests/int.optional.test.js",
          _too_late),
+    Rule((83,), Mode.STRICT, "properties.time", _facts.BEYOND_RETENTION,
+         GUESS, "import tool, tests/int.optional.test.js looks for the word retention",
+         _beyond_retention),
     Rule((66, 38), Mode.STRICT, "properties.distinct_id",
          "'properties.distinct_id' is invalid: must not be missing",
          LIVE, "import tool, components/validators.js",

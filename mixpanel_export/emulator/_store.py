@@ -6,15 +6,21 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from mixpanel_export.emulator import _users
 from mixpanel_export.emulator._event import JsonObject
 
-_SCHEMA = """
+# Of the tables below; a file with others was made by another version.
+_VERSION = 1
+
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY,
     key INTEGER NOT NULL,
     endpoint TEXT NOT NULL,
     received_ms INTEGER NOT NULL,
+    size INTEGER NOT NULL,
     line TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS keys (key INTEGER PRIMARY KEY, first INTEGER NOT NULL);
@@ -25,9 +31,16 @@ CREATE TABLE IF NOT EXISTS profiles (
     last_seen TEXT,
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
+{_users.SCHEMA}
+PRAGMA user_version = {_VERSION};
 """
 
 _PAGE = 1_000
+
+# Without a file, SQLite uses a temporary one as far as this memory does not suffice, in KiB: the
+# newest events fit, while keys, of which there is no end, grow on the disk. Beyond it storing is
+# as fast as in memory alone (measured with two million events).
+_CACHE = 32 * 1024
 
 USER = ""
 
@@ -43,6 +56,29 @@ class Shown:
     line: str
 
 
+class Stored(NamedTuple):
+    """
+    A stored event, with what is told about its arrival when it is exported.
+
+    Args:
+        id: Its number.
+
+        endpoint: Where it was sent.
+
+        received_ms: When it arrived.
+
+        size: Bytes of its JSON on arrival.
+
+        line: Its JSON.
+    """
+
+    id: int
+    endpoint: str
+    received_ms: int
+    size: int
+    line: str
+
+
 class Store:
     """
     One SQLite database with one writer.
@@ -50,12 +86,19 @@ class Store:
     Events have consecutive numbers from 1 in the order of their arrival, so the last number is
     also the count of all that were imported. Of those only the newest *max_stored* are kept. What
     grows without a bound is ``keys``: 64 bits for each different event, with their place in a
-    B-tree 25 bytes (measured with two million).
+    B-tree 25 bytes (measured with two million). That is on the disk.
 
     Not thread-safe: everything happens on the thread of the event loop.
 
+    Attributes:
+        imported: How many events were ever stored.
+
+        distinct: How many of them are different.
+
+        users: Whose ids belong together.
+
     Args:
-        path: The file, or None for memory.
+        path: The file. None: a temporary one, mostly in memory, that is gone afterwards.
 
         max_stored: How many events are kept. 0: all.
 
@@ -65,14 +108,18 @@ class Store:
 
     def __init__(self, path: str | None, *, max_stored: int) -> None:
         self._max_stored = max_stored
-        self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.5)
+        self._database = sqlite3.connect(path or "", isolation_level=None, timeout=0.5)
         # A second emulator on the same file is told so when it starts, and not in the middle.
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._check_version(path)
         # A crash of the machine may cost the newest events of an emulator; a crash of the process
         # does not, and nobody waits for the disk.
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(f"PRAGMA journal_mode = {'WAL' if path else 'MEMORY'}")
         self._database.execute("PRAGMA synchronous = OFF")
+        if not path:
+            self._database.execute(f"PRAGMA cache_size = {-_CACHE}")
         self._database.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
+        self.users = _users.Users(self._database, self._absorb)
         self.imported = self._number("SELECT max(id) FROM events")
         self.distinct = self._number("SELECT count(*) FROM keys")
 
@@ -86,21 +133,23 @@ class Store:
         """Events that are still here."""
         return self.imported - self._number("SELECT min(id) - 1 FROM events")
 
-    def add(self, endpoint: str, received_ms: int, events: Sequence[tuple[int, bytes]]) -> None:
-        """Store events, each a key and a line, in one transaction."""
+    def add(
+        self, endpoint: str, received_ms: int, events: Sequence[tuple[int, int, bytes]]
+    ) -> None:
+        """Store events, each a key, its size on arrival and a line, in one transaction."""
         if not events:
             return
         start = self.imported + 1
         with self.transaction():
             fresh = self._database.executemany(
                 "INSERT OR IGNORE INTO keys VALUES (?, ?)",
-                [(key, number) for number, (key, _) in enumerate(events, start)],
+                [(key, number) for number, (key, _, _) in enumerate(events, start)],
             ).rowcount
             self._database.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (number, key, endpoint, received_ms, line.decode())
-                    for number, (key, line) in enumerate(events, start)
+                    (number, key, endpoint, received_ms, size, line.decode())
+                    for number, (key, size, line) in enumerate(events, start)
                 ],
             )
             if self._max_stored:
@@ -116,16 +165,21 @@ class Store:
         Args:
             dedup: Of those that are the same yield one, the newest, as Mixpanel normally does.
         """
-        end = self.imported
-        newest = self._newest(end) if dedup else None
-        last = 0
+        newest = self._newest(self.imported) if dedup else None
+        for page in self.pages():
+            chosen = (one.line for one in page if newest is None or one.id in newest)
+            yield "".join(f"{line}\n" for line in chosen)
+
+    def pages(self) -> Iterator[list[Stored]]:
+        """Yield the events that are stored now, in the order of their arrival."""
+        end, last = self.imported, 0
         while page := self._database.execute(
-            "SELECT id, line FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            "SELECT id, endpoint, received_ms, size, line FROM events"
+            " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             (last, end, _PAGE),
         ).fetchall():
             last = page[-1][0]
-            chosen = (line for number, line in page if newest is None or number in newest)
-            yield "".join(f"{line}\n" for line in chosen)
+            yield [Stored._make(row) for row in page]
 
     def newest(self, *, after: int, containing: str, limit: int) -> list[Shown]:
         """
@@ -191,11 +245,33 @@ class Store:
             self._database.execute("DELETE FROM events")
             self._database.execute("DELETE FROM keys")
             self._database.execute("DELETE FROM profiles")
+            self._database.execute("DELETE FROM ids")
+        self.users.reset()
         self.imported = self.distinct = 0
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+    def _check_version(self, path: str | None) -> None:
+        tables = self._number("SELECT count(*) FROM sqlite_master")
+        if tables and self._number("PRAGMA user_version") != _VERSION:
+            raise sqlite3.DatabaseError(f"{path} belongs to another version or program")
+
+    def _absorb(self, identifier: str, user: str) -> None:
+        """
+        Give the profile of an id to the user whose it is now.
+
+        Guess: what the user's own profile says counts more. The documentation only advises to wait
+        with profiles until a user is known.
+        """
+        seen = self._database.execute(
+            "SELECT last_seen FROM profiles WHERE kind = ? AND id = ?", (USER, identifier)
+        ).fetchone()
+        if seen:
+            theirs, ours = self.profile(USER, identifier), self.profile(USER, user)
+            self.delete_profile(USER, identifier)
+            self.save_profile(USER, user, {**theirs, **ours}, seen[0])
 
     def _newest(self, end: int) -> set[int]:
         rows = self._database.execute(

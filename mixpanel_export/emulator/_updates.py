@@ -6,9 +6,12 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from mixpanel_export.emulator import _facts, _profiles
+from mixpanel_export.emulator._answers import is_on
 from mixpanel_export.emulator._books import Books
 from mixpanel_export.emulator._credentials import Gatekeeper
 from mixpanel_export.emulator._event import JsonObject, compact
+from mixpanel_export.emulator._parcel import Arrival, Parcel
+from mixpanel_export.emulator._places import place_of
 from mixpanel_export.emulator._tally import Failure
 
 
@@ -30,15 +33,21 @@ class Updates:
         self._keeper = keeper
         self._clock = clock
 
-    def apply(self, endpoint: str, records: list[object], *, group: bool) -> str | None:
+    def apply(self, arrival: Arrival, parcel: Parcel, *, group: bool) -> str | None:
         """Apply what can be applied; return the first reason why something could not, or None."""
+        # Two places of the documentation contradict each other about the default.
+        client = arrival.client if is_on(parcel.query.get("ip")) else ""
         with self._store.transaction():
-            errors = [self._apply_one(endpoint, record, group) for record in records]
+            errors = [
+                self._apply_one(arrival.path, record, group, client) for record in parcel.records
+            ]
         return next(filter(None, errors), None)
 
-    def _apply_one(self, endpoint: str, record: object, group: bool) -> str | None:
+    def _apply_one(self, endpoint: str, record: object, group: bool, client: str) -> str | None:
         try:
             kind, identifier, update = _profiles.subject(record, group=group)
+            if not group and update.get("$ignore_alias") is not True:
+                identifier = self._store.users.canonical(identifier)
             before = self._store.profile(kind, identifier)
             after = _profiles.apply(update, before, group=group)
         except _profiles.InapplicableError as error:
@@ -54,6 +63,7 @@ class Updates:
             self._store.delete_profile(kind, identifier)
         else:
             seen = None if group else self._last_seen(update)
+            after |= {} if group else _place(update, client)
             self._store.save_profile(kind, identifier, after, seen)
         return None
 
@@ -65,3 +75,17 @@ class Updates:
         if not isinstance(time, (int, float)) or not 0 < time < _facts.FIRST_MILLISECONDS:
             time = self._clock()
         return datetime.fromtimestamp(time, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _place(update: JsonObject, client: str) -> JsonObject:
+    """Return where a user is, if an update sets properties and tells from where."""
+    given = {**_object(update.get("$set_once")), **_object(update.get("$set"))}
+    place = place_of(update.get("$ip", client))
+    if not given or place is None:
+        return {}
+    # Sourced for events, guess for profiles: what the client says of the place counts more.
+    return {name: value for name, value in place.of_profile().items() if name not in given}
+
+
+def _object(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}

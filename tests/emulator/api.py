@@ -16,6 +16,9 @@ import httpx
 
 from mixpanel_export.emulator import EmulatorProcess
 
+# Dates of an export.
+EVER = "project_id=7&from_date=1971-01-01&to_date=2199-12-31"
+
 _numbers = itertools.count()
 
 
@@ -149,6 +152,16 @@ class Api:
         """
         known = {"$token": "T", "$group_key": "company", "$group_id": "acme"}
         return self.send("/groups?verbose=1", json.dumps([{**known, **one} for one in updates]))
+
+    def exported(self, query: str = "", *, days: str = EVER) -> list[dict[str, Any]]:
+        """
+        Return events as Mixpanel's export gives them back.
+        """
+        response = self.send(
+            f"/api/2.0/export?{days}{query}", method="GET", authorization=basic("svc", "pw")
+        )
+        assert response.status_code == 200, response.text
+        return [json.loads(line) for line in response.text.splitlines()]
 
     def properties(self) -> dict[str, Any]:
         """

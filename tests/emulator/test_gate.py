@@ -4,6 +4,8 @@ Guards against other web pages and other machines.
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 
 from mixpanel_export.emulator._gate import ACCESS_COOKIE, Gate, hostname
@@ -149,6 +151,19 @@ def test_a_key_may_come_in_three_ways(headers: dict[str, str], query: dict[str, 
 
     assert gate.refuse_visitor(headers, query) is None
     assert gate.refuse_visitor({}, {})
+
+
+@pytest.mark.parametrize("access", ["wrong", "\x84\udcff€", "a; Domain=evil.example\r\nX: 1"])
+def test_what_is_not_the_key_becomes_no_cookie(running: Run, access: str) -> None:
+    """
+    Whatever it is made of, with a key and without one.
+    """
+    query = urlencode({"access": access}, errors="surrogateescape")
+    for api, status in ((running("--host", "0.0.0.0"), 403), (running(), 200)):
+        response = api.client.get(f"{api.emulator.url}/?{query}")
+
+        assert response.status_code == status
+        assert "set-cookie" not in response.headers
 
 
 def test_the_key_moves_from_the_address_to_a_cookie(running: Run) -> None:

@@ -123,13 +123,42 @@ def test_c119_last_seen_is_the_time_of_the_last_update(api: Api) -> None:
     assert profile["properties"] == {"a": 2}
 
 
-def test_c120_no_update_adds_a_place(api: Api) -> None:
-    """
-    There is no geolocation here.
-    """
-    api.engage({"$set": {"a": 1}, "$ip": "0"}, query="?verbose=1&ip=0")
+LONDON = {
+    "$city": "London",
+    "$region": "England",
+    "$country_code": "GB",
+    "$timezone": "Europe/London",
+}
 
-    assert api.properties() == {"a": 1}
+
+def test_a_user_is_where_the_update_comes_from(api: Api) -> None:
+    """
+    As far as the address tells, and the update does not say itself.
+    """
+    api.engage({"$set": {"a": 1, "$city": "Leeds"}, "$ip": "198.51.100.7"})
+
+    assert api.properties() == {**LONDON, "a": 1, "$city": "Leeds"}
+
+
+@pytest.mark.parametrize(
+    ("update", "query"),
+    [
+        ({"$set": {"a": 1}, "$ip": "0"}, "?verbose=1"),
+        ({"$set": {"a": 1}}, "?verbose=1&ip=0"),
+        ({"$add": {"a": 1}, "$ip": "192.0.2.1"}, "?verbose=1"),
+    ],
+)
+def test_c120_an_update_may_leave_the_place_alone(
+    api: Api, update: dict[str, Any], query: str
+) -> None:
+    """
+    Or does so because it sets nothing.
+    """
+    api.engage({"$set": {"b": 1}, "$ip": "198.51.100.7"})
+
+    api.engage(update, query=query)
+
+    assert api.properties() == {**LONDON, "a": 1, "b": 1}
 
 
 def test_c123_groups_have_profiles_of_their_own(api: Api) -> None:

@@ -5,6 +5,7 @@ What is kept, and counts that are exact whatever is kept.
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from mixpanel_export.emulator._store import Store
 from tests.emulator.api import Api, Run, events
 
 
-def rows(*keys: int) -> list[tuple[int, bytes]]:
+def rows(*keys: int) -> list[tuple[int, int, bytes]]:
     """
     Return events with these keys, as the store wants them.
     """
-    return [(key, json.dumps({"event": key}).encode()) for key in keys]
+    return [(key, 0, json.dumps({"event": key}).encode()) for key in keys]
 
 
 def kept(store: Store, *, dedup: bool = False) -> list[int]:
@@ -97,7 +98,9 @@ def test_search_finds_text_and_nothing_else() -> None:
     Characters that mean something to SQL mean themselves.
     """
     store = Store(None, max_stored=0)
-    store.add("/import", 0, [(1, b'{"a":"100%"}'), (2, b'{"a":"100x"}'), (3, rb'{"a":"\"_\\"}')])
+    store.add(
+        "/import", 0, [(1, 0, b'{"a":"100%"}'), (2, 0, b'{"a":"100x"}'), (3, 0, rb'{"a":"\"_\\"}')]
+    )
 
     found = {
         text: [row.id for row in store.newest(after=0, containing=text, limit=9)]
@@ -148,6 +151,22 @@ def test_a_file_belongs_to_one_emulator(tmp_path: Path) -> None:
 
     with EmulatorProcess("--db", path), pytest.raises(RuntimeError, match="cannot use"):
         EmulatorProcess("--db", path)
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """
+    Also one of another version of the emulator.
+    """
+    path = tmp_path / "other.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE events (id INTEGER)")
+    other.close()
+    before = path.read_bytes()
+
+    with pytest.raises(sqlite3.DatabaseError, match="belongs to another version or program"):
+        Store(str(path), max_stored=0)
+
+    assert path.read_bytes() == before
 
 
 def test_counts_are_exact_under_concurrency(running: Run) -> None:
