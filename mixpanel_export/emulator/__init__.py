@@ -18,11 +18,14 @@ import the web server.
     _credentials  _rate           who may send, and how much
     _answers                      the shapes of answers
     _users  _hotshard  _places    whose ids belong together; who has too many events; who is where
-    _store  _tally  _pulse        what is kept and counted; together: _books
+    _store  _tally  _pulse        what is kept and counted
+    _reading  _catalogue          stored events as Mixpanel shows them; which names and users
+    _books                        all that one project remembers
     _export                       what is kept, as Mixpanel gives it back
     _intake  _updates             events and profile updates, from a request to the books
     _project                      a request in, an answer out
     _faults                       misbehaviour on demand
+    _view  _sources               what somebody looks at; where the reason of a failure was read
     _gate  _site  _live  _app     HTTP: the guard, the page, its stream, all endpoints
     _openapi                      what they are, for machines
     _serve  _command  _process    the process, and two ways to start it

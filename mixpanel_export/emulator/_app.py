@@ -8,12 +8,12 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mixpanel_export.emulator import _facts
 from mixpanel_export.emulator._answers import Answer, refusal
@@ -21,11 +21,12 @@ from mixpanel_export.emulator._body import MalformedError, parse
 from mixpanel_export.emulator._event import compact
 from mixpanel_export.emulator._faults import ENDPOINTS, Fault, FaultList, read_faults
 from mixpanel_export.emulator._gate import ACCESS_COOKIE, OWN_PREFIX, Gate, refuse_command
-from mixpanel_export.emulator._live import Broadcast
+from mixpanel_export.emulator._live import Broadcast, explained
 from mixpanel_export.emulator._openapi import document
 from mixpanel_export.emulator._parcel import Arrival
 from mixpanel_export.emulator._project import Project
 from mixpanel_export.emulator._site import SECURITY, Site
+from mixpanel_export.emulator._view import read_view
 
 # Mixpanel has it on another host, data.mixpanel.com.
 EXPORT = "/api/2.0/export"
@@ -90,7 +91,10 @@ class Application:
                 Route(f"{OWN_PREFIX}/live", self._live),
                 Route(f"{OWN_PREFIX}/openapi.json", self._document),
                 Route(f"{OWN_PREFIX}/reset", self._reset, methods=["POST"]),
+                Route(f"{OWN_PREFIX}/failures", self._failures),
                 Route(f"{OWN_PREFIX}/faults", self._add_faults, methods=["POST"]),
+                Route(f"{OWN_PREFIX}/faults", self._clear_faults, methods=["DELETE"]),
+                Route(f"{OWN_PREFIX}/faults/{{number:int}}", self._end_fault, methods=["DELETE"]),
                 Route(f"{OWN_PREFIX}/page/{{name:path}}", self._page),
                 Route("/", self._page),
                 Route("/favicon.ico", self._icon),
@@ -105,6 +109,8 @@ class Application:
         app: ASGIApp = self._routes
         if scope["type"] == "http":
             app = self._refuse_stranger(scope) or app
+            if scope["path"].startswith(OWN_PREFIX):
+                send = _for_us_alone(send)
         await app(scope, receive, send)
 
     def _refuse_stranger(self, scope: Scope) -> Response | None:
@@ -222,11 +228,16 @@ class Application:
     async def _stats(self, _request: Request) -> Response:
         return JSONResponse(self._project.books.stats())
 
-    async def _live(self, request: Request) -> Response:
-        broadcast = Broadcast(self._project, request.query_params.get("q", ""))
-        return StreamingResponse(
-            broadcast.stream(self.stopping), headers=SECURITY, media_type="text/event-stream"
+    async def _failures(self, _request: Request) -> Response:
+        failures = self._project.books.tally.failures()
+        return Response(
+            b"".join(compact(explained(one)) + b"\n" for one in failures),
+            media_type="application/x-ndjson",
         )
+
+    async def _live(self, request: Request) -> Response:
+        broadcast = Broadcast(self._project, self._faults, read_view(request.query_params))
+        return StreamingResponse(broadcast.stream(self.stopping), media_type="text/event-stream")
 
     async def _document(self, _request: Request) -> Response:
         return JSONResponse(document())
@@ -239,10 +250,19 @@ class Application:
     async def _add_faults(self, request: Request) -> Response:
         try:
             faults = read_faults(parse(await _read(request, _MAX_COMMAND) or b""))
+            self._faults.add(faults)
         except (MalformedError, ValueError) as error:
             return JSONResponse({"error": str(error)}, 400)
-        self._faults.add(faults)
         return JSONResponse({"status": "ok", "added": len(faults)})
+
+    async def _clear_faults(self, _request: Request) -> Response:
+        self._faults.clear()
+        return JSONResponse({"status": "ok"})
+
+    async def _end_fault(self, request: Request) -> Response:
+        if not self._faults.remove(request.path_params["number"]):
+            raise HTTPException(404)
+        return JSONResponse({"status": "ok"})
 
     async def _page(self, request: Request) -> Response:
         access = request.query_params.get("access")
@@ -259,6 +279,18 @@ class Application:
     async def _icon(self, _request: Request) -> Response:
         # Browsers ask for it on their own account when they show an answer in JSON.
         return self._site.file("favicon.svg") or Response(status_code=404)
+
+
+def _for_us_alone(send: Send) -> Send:
+    """Return *send*, but no page from elsewhere may use the answer as script, image or frame."""
+
+    async def send_guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.update(SECURITY)
+        await send(message)
+
+    return send_guarded
 
 
 async def _read(request: Request, limit: int) -> bytes | None:

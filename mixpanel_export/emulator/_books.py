@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mixpanel_export.emulator._catalogue import Catalogue
 from mixpanel_export.emulator._event import JsonObject
 from mixpanel_export.emulator._pulse import Pulse
 from mixpanel_export.emulator._store import Store
@@ -13,7 +14,7 @@ from mixpanel_export.emulator._tally import Tally
 @dataclass(frozen=True, slots=True)
 class Books:
     """
-    What was sent, in three views.
+    What was sent, in four views.
 
     Args:
         store: Events and profiles.
@@ -21,11 +22,14 @@ class Books:
         tally: Counts and failures.
 
         pulse: Events per second.
+
+        catalogue: Names, properties, users.
     """
 
     store: Store
     tally: Tally
     pulse: Pulse
+    catalogue: Catalogue
 
     def stats(self) -> JsonObject:
         """Return the counts since the start or the last reset."""
@@ -49,3 +53,4 @@ class Books:
         self.store.reset()
         self.tally.reset()
         self.pulse.reset()
+        self.catalogue.reset()

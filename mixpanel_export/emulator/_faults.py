@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from mixpanel_export.emulator import _facts
 from mixpanel_export.emulator._answers import Answer, in_json, refusal
+from mixpanel_export.emulator._event import JsonObject
 
 ENDPOINTS = ("/import", "/track", "/engage", "/groups")
+MAX_FAULTS = 100
 ACTIONS = ("respond", "reset", "hang", "pass")
 
 _KNOWN = frozenset(
@@ -162,7 +164,8 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 class _Armed:
     """A fault with what it remembers: how many requests it saw, how often it acted."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, number: int, fault: Fault) -> None:
+        self.number = number
         self.fault = fault
         self._seen = 0
         self._acted = 0
@@ -187,21 +190,50 @@ class _Armed:
         self._acted += 1
         return self.fault
 
+    def state(self) -> JsonObject:
+        """Return the fault and what became of it."""
+        return {
+            "id": self.number,
+            "seen": self._seen,
+            "acted": self._acted,
+            **asdict(self.fault),
+        }
+
 
 class FaultList:
     """The faults in force, in the order of their arrival; the first that is due acts."""
 
     def __init__(self) -> None:
         self._armed: list[_Armed] = []
+        self._number = 0
 
     def add(self, faults: list[Fault]) -> None:
-        """Put more faults at the end."""
-        self._armed.extend(map(_Armed, faults))
+        """
+        Put more faults at the end.
+
+        Raises:
+            ValueError: If there would be more than 100: each request asks every one of them.
+        """
+        if len(self._armed) + len(faults) > MAX_FAULTS:
+            raise ValueError(f"faults must be {MAX_FAULTS} at most; remove or reset some")
+        for fault in faults:
+            self._number += 1
+            self._armed.append(_Armed(self._number, fault))
 
     def next(self, path: str) -> Fault | None:
         """Return the fault that hits the next request to *path*, or None if it passes."""
         due = [armed for armed in self._armed if armed.is_due(path)]
         return due[0].act() if due else None
+
+    def state(self) -> list[JsonObject]:
+        """Return the faults in force, each with its number and how often it acted."""
+        return [armed.state() for armed in self._armed]
+
+    def remove(self, number: int) -> bool:
+        """Put an end to one; False if it is not there any more."""
+        before = len(self._armed)
+        self._armed = [armed for armed in self._armed if armed.number != number]
+        return len(self._armed) < before
 
     def clear(self) -> None:
         """Misbehave no longer."""

@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 
 from mixpanel_export.emulator._event import JsonObject, compact
+from mixpanel_export.emulator._faults import FaultList
 from mixpanel_export.emulator._project import Project
+from mixpanel_export.emulator._sources import source_of
+from mixpanel_export.emulator._store import USER
+from mixpanel_export.emulator._tally import Failure
+from mixpanel_export.emulator._view import View, newest, shortened, shown
 
 # At 30 000 events a second one push for each would kill the browser's tab; four updates a second
 # look alive and cost nothing.
@@ -20,66 +25,123 @@ _HEARTBEAT = 15.0
 _MAX_EVENTS = 100
 _MAX_FAILURES = 50
 
+# Of those who want every event, so many at a time.
+_MAX_FOLLOWED = 1_000
+
 
 class Broadcast:
     """
-    The stream of one open page.
+    The stream of one open page, or of one terminal.
+
+    The first update says everything, each later one only what has changed.
 
     Args:
         project: What is shown.
 
-        search: Only events that contain this text.
+        faults: The faults in force.
+
+        view: What is looked at.
     """
 
-    def __init__(self, project: Project, search: str) -> None:
+    def __init__(self, project: Project, faults: FaultList, view: View) -> None:
         self._project = project
-        self._search = search
+        self._faults = faults
+        self._view = view
         self._epoch = -1
-        self._last_event = 0
-        self._last_sent = b""
+        self._last_event = max(0, project.books.store.imported - view.lines) if view.follow else 0
+        self._told: dict[str, bytes] = {}
 
     async def stream(self, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-        """Yield updates until *stopping* is set; the first one holds what there is already."""
+        """Yield updates until *stopping* is set."""
         silence = 0.0
         while not stopping.is_set():
             update = self._update()
             silence = 0.0 if update else silence + TICK
             if update:
-                yield b"data: " + update + b"\n\n"
+                yield b"data: " + compact(update) + b"\n\n"
             elif silence >= _HEARTBEAT:
                 silence = 0.0
                 yield b": still here\n\n"
-            await _pause(stopping)
+            # One that follows and is behind catches up, and others have their turn all the same.
+            behind = len(update.get("events", ())) >= _MAX_FOLLOWED
+            await _pause(stopping, 0 if behind else TICK)
 
-    def _update(self) -> bytes | None:
-        content = self._content()
-        update = compact(content)
-        if update == self._last_sent and not content["events"]:
-            return None
-        self._last_sent = compact({**content, "events": []})
+    def _update(self) -> JsonObject:
+        fresh = self._project.epoch != self._epoch
+        if fresh and self._epoch != -1:
+            self._last_event = 0
+        if fresh:
+            self._epoch = self._project.epoch
+            self._told.clear()
+        events = self._followed() if self._view.follow else self._newest()
+        update: JsonObject = {"epoch": self._epoch} if fresh else {}
+        for key, value in self._facts().items():
+            told = compact(value)
+            if self._told.get(key) != told:
+                self._told[key] = told
+                update[key] = value
+        if events or fresh:
+            update["events"] = events
         return update
 
-    def _content(self) -> JsonObject:
-        project, books = self._project, self._project.books
-        if project.epoch != self._epoch:
-            self._epoch, self._last_event = project.epoch, 0
-        events = books.store.newest(
-            after=self._last_event, containing=self._search, limit=_MAX_EVENTS
-        )
-        self._last_event = books.store.imported
+    def _facts(self) -> JsonObject:
+        books, view = self._project.books, self._view
+        failures = [explained(one) for one in books.tally.failures()[:_MAX_FAILURES]]
+        if view.follow:
+            return {"failures": failures}
         return {
-            "epoch": project.epoch,
             "stats": books.stats(),
             "rate": round(books.pulse.rate()),
             "history": books.pulse.history(),
-            "failures": [asdict(one) for one in books.tally.failures()[:_MAX_FAILURES]],
-            "events": [asdict(event) for event in events],
+            "failing": books.tally.pulse.history(),
+            "failures": failures,
+            "faults": self._faults.state(),
+            **self._part(),
         }
 
+    def _part(self) -> JsonObject:
+        """Return what only the open part of the page needs."""
+        books, view = self._project.books, self._view
+        facts: JsonObject = {}
+        if view.part in ("names", "users"):
+            books.catalogue.study()
+            facts["behind"] = books.catalogue.behind
+        if view.part == "names":
+            facts["names"] = books.catalogue.names()
+            facts["properties"] = books.catalogue.properties(view.name or "")
+        if view.part == "users" and view.user is None:
+            facts["users"] = books.catalogue.users()
+        if view.user is not None:
+            facts["profile"] = shortened(books.store.profile(USER, view.user))
+        return facts
 
-async def _pause(stopping: asyncio.Event) -> None:
+    def _newest(self) -> list[JsonObject]:
+        store = self._project.books.store
+        found = newest(store, self._view, after=self._last_event, limit=_MAX_EVENTS)
+        self._last_event = store.imported
+        return [shown(row) for row in found]
+
+    def _followed(self) -> list[JsonObject]:
+        store = self._project.books.store
+        rows = store.following(self._last_event, limit=_MAX_FOLLOWED)
+        if rows:
+            self._last_event = rows[-1].id
+        return [asdict(row) for row in rows if self._view.shows(row)]
+
+
+def explained(failure: Failure) -> JsonObject:
+    """Return a failure in JSON, with the source of its reason."""
+    source = source_of(failure.message)
+    return {
+        **asdict(failure),
+        "origin": source.origin.value if source else "",
+        "source": source.text if source else "",
+    }
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(stopping.wait(), TICK)
+        await asyncio.wait_for(stopping.wait(), seconds)
     except asyncio.TimeoutError:
         # The usual case: the next update is due.
         return

@@ -15,6 +15,7 @@ from mixpanel_export.emulator._answers import (
 )
 from mixpanel_export.emulator._body import MalformedError, OversizedError
 from mixpanel_export.emulator._books import Books
+from mixpanel_export.emulator._catalogue import Catalogue
 from mixpanel_export.emulator._credentials import Gatekeeper
 from mixpanel_export.emulator._event import compact
 from mixpanel_export.emulator._export import exported, read_query
@@ -67,7 +68,7 @@ class Project:
             clock=monotonic,
         )
         store = Store(options.db, max_stored=options.max_stored)
-        self.books = Books(store, Tally(wall), Pulse(monotonic))
+        self.books = Books(store, Tally(wall, Pulse(monotonic)), Pulse(monotonic), Catalogue(store))
         self.epoch = int(wall() * 1000)
         self._simplified = options.identity == "simplified"
         self._intake = Intake(self.books, self._keeper, options, clock=wall)

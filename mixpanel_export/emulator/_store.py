@@ -181,21 +181,34 @@ class Store:
             last = page[-1][0]
             yield [Stored._make(row) for row in page]
 
-    def newest(self, *, after: int, containing: str, limit: int) -> list[Shown]:
+    def newest(
+        self, *, after: int, before: int | None = None, containing: Sequence[str] = (), limit: int
+    ) -> list[Shown]:
         """
         Return the newest events, newest first.
 
         Args:
             after: Only events with a higher number.
 
-            containing: Only events whose JSON contains this text; case does not matter in ASCII.
+            before: Only events with a lower number. None: all of them.
+
+            containing: Only events whose JSON contains these texts; case does not matter in ASCII.
 
             limit: How many at most.
         """
+        end = self.imported + 1 if before is None else before
+        return self._shown(after, end, containing, f"ORDER BY id DESC LIMIT {limit:d}")
+
+    def following(self, after: int, *, limit: int) -> list[Shown]:
+        """Return the oldest of the events with a higher number than *after*, oldest first."""
+        return self._shown(after, self.imported + 1, (), f"ORDER BY id LIMIT {limit:d}")
+
+    def _shown(self, after: int, before: int, containing: Sequence[str], order: str) -> list[Shown]:
+        conditions = "".join(" AND line LIKE ? ESCAPE '\\'" for _ in containing)
         rows = self._database.execute(
-            "SELECT id, endpoint, received_ms, first < id, line FROM events JOIN keys USING (key)"
-            " WHERE id > ? AND line LIKE ? ESCAPE '\\' ORDER BY id DESC LIMIT ?",
-            (after, _pattern(containing), limit),
+            "SELECT id, endpoint, received_ms, first < id, line FROM events JOIN keys USING (key)"  # noqa: S608  # No part of it comes from outside.
+            f" WHERE id > ? AND id < ?{conditions} {order}",
+            (after, before, *map(_pattern, containing)),
         )
         return [Shown(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
 

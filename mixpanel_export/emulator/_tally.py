@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mixpanel_export.emulator._pulse import Pulse
+
 # Texts may contain the names of properties, so there is no end to their number.
 _MAX_FAILURES = 200
 
-# As much of an offending event as the page shows.
+# As much of an offending event as the page shows, in bytes, and of a text that names a property.
 _MAX_SAMPLE = 4_000
+_MAX_TEXT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Failure:
 
         sample: The newest one, perhaps only its beginning.
 
+        whole: Whether it is all of it.
+
         count: How many there were.
 
         last_ms: When the newest one was.
@@ -40,6 +45,7 @@ class Failure:
     field: str
     message: str
     sample: str = ""
+    whole: bool = True
     count: int = 1
     last_ms: int = 0
 
@@ -50,10 +56,13 @@ class Tally:
 
     Args:
         clock: Seconds since the epoch.
+
+        pulse: Failures per second.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], pulse: Pulse) -> None:
         self._clock = clock
+        self.pulse = pulse
         self.reset()
 
     def reset(self) -> None:
@@ -64,14 +73,20 @@ class Tally:
         self.updates = 0
         self.updates_rejected = 0
         self._failures: dict[tuple[str, str, str, str], Failure] = {}
+        self.pulse.reset()
 
     def pin(self, failure: Failure, sample: bytes) -> None:
         """Remember a failure for the page; the counts above are their own affair."""
-        key = (failure.kind, failure.endpoint, failure.field, failure.message)
+        self.pulse.add(1)
+        field, message = failure.field[:_MAX_TEXT], failure.message[:_MAX_TEXT]
+        key = (failure.kind, failure.endpoint, field, message)
         before = self._failures.pop(key, None)
         # At the end again: the first is then the one that has been quiet for longest.
         self._failures[key] = replace(
             failure,
+            field=field,
+            message=message,
+            whole=len(sample) <= _MAX_SAMPLE,
             sample=sample[:_MAX_SAMPLE].decode("utf-8", "replace"),
             count=before.count + 1 if before else 1,
             last_ms=int(self._clock() * 1000),

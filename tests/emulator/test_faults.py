@@ -326,3 +326,50 @@ def test_reset_forgets_faults(api: Api) -> None:
     api.emulator.reset()
 
     assert api.imports(events(1)).status_code == 200
+
+
+def test_one_fault_can_be_removed_or_all_of_them(api: Api) -> None:
+    """
+    By its number, which the stream tells; what has arrived stays.
+    """
+    api.imports(events(1))
+    api.emulator.faults([{"path": "/import", "status": 500}, {"path": "/import", "status": 502}])
+    own = api.emulator.url + "/_emulator/faults"
+    json_type = {"content-type": "application/json"}
+
+    with api.client.stream("GET", api.emulator.url + "/_emulator/live") as stream:
+        first = next(line for line in stream.iter_lines() if line.startswith("data: "))
+    numbers = [fault["id"] for fault in json.loads(first[6:])["faults"]]
+
+    assert api.client.delete(f"{own}/{numbers[0]}", headers=json_type).status_code == 200
+    assert api.imports(events(1)).status_code == 502
+    assert api.client.delete(f"{own}/{numbers[0]}", headers=json_type).status_code == 404
+    assert api.client.delete(own).status_code == 415
+    assert api.client.delete(own, headers=json_type).status_code == 200
+    assert api.imports(events(1)).status_code == 200
+    assert api.emulator.stats()["imported"] == 2
+
+
+def test_faults_say_how_often_they_acted() -> None:
+    """
+    Of the requests to their path.
+    """
+    faults = FaultList()
+    faults.add(read_faults([{"path": "/import", "every": 2, "status": 503}]))
+    for path in ("/import", "/import", "/track", "/import"):
+        faults.next(path)
+
+    (state,) = faults.state()
+
+    assert (state["path"], state["status"], state["every"]) == ("/import", 503, 2)
+    assert (state["acted"], state["seen"]) == (1, 3)
+
+
+def test_there_is_an_end_to_faults(api: Api) -> None:
+    """
+    Every request asks each of them.
+    """
+    api.emulator.faults([{"status": 500}] * 100)
+
+    with pytest.raises(RuntimeError, match="faults must be 100 at most"):
+        api.emulator.faults([{"status": 500}])

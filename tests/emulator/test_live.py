@@ -54,7 +54,7 @@ def test_later_updates_show_what_is_new(api: Api) -> None:
     with updates(api) as stream:
         next(stream)
         api.imports([event("B")])
-        later = next(update for update in stream if update["events"])
+        later = next(update for update in stream if update.get("events"))
 
     assert names(later) == ["B"]
 
@@ -70,8 +70,8 @@ def test_a_flood_is_coalesced(api: Api) -> None:
             api.imports(events(2000))
         for update in stream:
             count += 1
-            assert len(update["events"]) <= 100
-            if update["stats"]["imported"] == 10_000:
+            assert len(update.get("events", [])) <= 100
+            if update.get("stats", {}).get("imported") == 10_000:
                 break
 
     assert count < 40
@@ -85,7 +85,7 @@ def test_a_search_is_for_old_and_new(api: Api) -> None:
     with updates(api, "?q=pea") as stream:
         first = next(stream)
         api.imports([event("Apple"), event("Pea Soup")])
-        later = next(update for update in stream if update["events"])
+        later = next(update for update in stream if update.get("events"))
 
     assert (names(first), names(later)) == (["Pear"], ["Pea Soup"])
 
@@ -99,10 +99,67 @@ def test_a_reset_begins_a_new_epoch(api: Api) -> None:
         first = next(stream)
         api.emulator.reset()
         api.imports([event("New")])
-        later = next(update for update in stream if update["events"])
+        later = next(update for update in stream if update.get("events"))
 
     assert later["epoch"] > first["epoch"]
     assert names(later) == ["New"]
+
+
+def test_what_has_not_changed_is_not_told_again(api: Api) -> None:
+    """
+    The first update says everything, the next one what is new.
+    """
+    api.imports([event(time=1)])
+    with updates(api) as stream:
+        first = next(stream)
+        api.imports([event("B")])
+        later = next(update for update in stream if update.get("events"))
+
+    assert first.keys() > {"epoch", "stats", "failures", "faults", "history"}
+    assert later["stats"]["imported"] == 1
+    assert not later.keys() & {"epoch", "failures", "faults"}
+
+
+def test_each_part_of_the_page_is_told_what_it_needs(api: Api) -> None:
+    """
+    Names with the properties of one of them, users, or one user's events and profile.
+    """
+    api.imports([event("A", distinct_id="ada", plan="pro"), event("B", distinct_id="bob")])
+    api.engage({"$set": {"plan": "pro"}, "$distinct_id": "ada"})
+
+    with updates(api, "?part=names&name=A") as stream:
+        first = next(stream)
+        assert [one["name"] for one in first["names"]] == ["A", "B"]
+        assert [one["name"] for one in first["properties"]] == ["plan"]
+        assert names(first) == ["A"]
+    with updates(api, "?part=users") as stream:
+        assert [one["user"] for one in next(stream)["users"]] == ["bob", "ada"]
+    with updates(api, "?part=users&user=ada") as stream:
+        first = next(stream)
+        assert (names(first), first["profile"]) == (["A"], {"plan": "pro"})
+        assert "users" not in first
+
+
+def test_a_follower_gets_every_event_in_order(api: Api) -> None:
+    """
+    However many arrive at once, with the last few that were here already; and after a reset.
+    """
+    api.imports(events(9))
+    with updates(api, "?follow=1&lines=2") as stream:
+        first = next(stream)
+        for _ in range(3):
+            api.imports(events(1500))
+        found = [row["id"] for row in first["events"]]
+        for update in stream:
+            found += [row["id"] for row in update.get("events", [])]
+            if found[-1] == 4509:
+                break
+        api.emulator.reset()
+        api.imports([event("New")])
+        fresh = next(update for update in stream if update.get("events"))
+
+    assert found == list(range(8, 4510))
+    assert names(fresh) == ["New"]
 
 
 def test_failures_are_grouped(api: Api) -> None:
@@ -122,11 +179,15 @@ def test_kinds_of_failure_are_bounded() -> None:
     """
     The one that was quiet for longest is dropped.
     """
-    tally = Tally(lambda: 0.0)
+    tally = Tally(lambda: 0.0, Pulse(lambda: 0.0))
     for number in [*range(200), 0, 200]:
         tally.pin(Failure("rejected", "/import", str(number), "bad"), b"{}")
 
     fields = [failure.field for failure in tally.failures()]
+    tally.pin(Failure("rejected", "/import", "x" * 9999, "y" * 9999), b"z" * 9999)
+    newest = tally.failures()[0]
+    assert (len(newest.field), len(newest.message), len(newest.sample)) == (400, 400, 4000)
+    assert not newest.whole
     assert len(fields) == 200
     assert fields[:2] == ["200", "0"]
     assert "1" not in fields

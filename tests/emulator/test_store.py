@@ -103,7 +103,7 @@ def test_search_finds_text_and_nothing_else() -> None:
     )
 
     found = {
-        text: [row.id for row in store.newest(after=0, containing=text, limit=9)]
+        text: [row.id for row in store.newest(after=0, containing=[text], limit=9)]
         for text in ("100%", '"_', "\\", "A", "")
     }
 
@@ -118,7 +118,7 @@ def test_repetitions_are_marked() -> None:
     store = Store(None, max_stored=0)
     store.add("/import", 0, rows(1, 2, 1))
 
-    newest = store.newest(after=0, containing="", limit=9)
+    newest = store.newest(after=0, limit=9)
 
     assert [(row.id, row.duplicate) for row in newest] == [(3, True), (2, False), (1, False)]
     store.close()

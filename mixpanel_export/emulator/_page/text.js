@@ -1,0 +1,82 @@
+// Values -> texts: numbers, moments, commands for a shell.
+
+export const count = (value) => numbers.format(value);
+
+const numbers = new Intl.NumberFormat("en");
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false,
+});
+const calendar = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
+
+// The day of an instant in milliseconds, "" for today.
+export function day(ms) {
+  const date = new Date(ms);
+  if (Number.isNaN(date.getTime())) return "?";
+  return date.toDateString() === new Date().toDateString() ? "" : calendar.format(date);
+}
+
+export function moment(ms) {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? "?" : `${day(ms)} ${clock.format(date)}`.trim();
+}
+
+// Seconds or milliseconds, told apart as the service does.
+export function instant(time) {
+  if (typeof time !== "number") return null;
+  return Math.abs(time) >= 1e11 ? time : time * 1000;
+}
+
+export function share(part, whole) {
+  const percent = (100 * part) / Math.max(whole, 1);
+  return percent > 0 && percent < 1 ? "< 1 %" : `${Math.floor(percent)} %`;
+}
+
+export const plain = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+// -- events -------------------------------------------------------------------------------------
+
+// A row of the stream with what the page shows of it.
+export function read(row) {
+  const record = JSON.parse(row.line);
+  const { event, properties = {} } = record;
+  const { time, distinct_id, $insert_id, token, ...others } = properties;
+  return {
+    ...row,
+    record,
+    name: String(event),
+    user: userOf(properties),
+    time: instant(time) ?? row.received_ms,
+    summary: Object.entries(others).map(([name, value]) => ({ name, value: plain(value) })),
+  };
+}
+
+function userOf({ distinct_id, $user_id, $device_id }) {
+  if (distinct_id !== undefined) return String(distinct_id ?? "");
+  if ($user_id) return String($user_id);
+  return $device_id ? `$device:${String($device_id).replace(/^\$device:/, "")}` : "";
+}
+
+// Where in an application the event was made, if it says so.
+export function origin(record) {
+  const properties = record?.properties ?? {};
+  const file = properties["code.file.path"] ?? properties.code_file_path;
+  const line = properties["code.line.number"] ?? properties.code_line_number;
+  return file ? `${file}${line ? `:${line}` : ""}` : "";
+}
+
+// -- commands -----------------------------------------------------------------------------------
+
+// The command that sends the same thing to this emulator again.
+export function curl(endpoint, json) {
+  const text = json.trim();
+  const body = text.startsWith("[") ? text : `[${text}]`;
+  const ways = {
+    "/import": ["/import?strict=1", ' -u "${MIXPANEL_TOKEN:-token}:"'],
+  };
+  const [path, user] = ways[endpoint] ?? [`${endpoint}?verbose=1`, ""];
+  const address = quote(window.location.origin + path);
+  return `curl ${address}${user} -H 'content-type: application/json' --data-raw ${quote(body)}`;
+}
+
+// One word for a POSIX shell, whatever is in it.
+export const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;

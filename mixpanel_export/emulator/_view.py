@@ -1,0 +1,143 @@
+"""What somebody looks at: which of the stored events, whose profile, which of the page's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from mixpanel_export.emulator._body import parse
+from mixpanel_export.emulator._event import JsonObject, compact, identity
+from mixpanel_export.emulator._store import Shown, Store
+
+# How far back is searched, in events: what this process can read while nobody notices that it
+# answers nothing else.
+_MAX_SEARCHED = 100_000
+
+_PAGE = 1_000
+
+# What is longer is not shown in full, in characters: a page that gets a hundred events of 1 MB four
+# times a second is dead.
+_MAX_SHOWN = 20_000
+_MAX_VALUE = 200
+_MAX_VALUES = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """
+    What an open page, or a terminal, asks for.
+
+    Args:
+        part: The part of the page that is open; only what it needs is told.
+
+        search: Only events whose JSON contains this text.
+
+        name: Only events of this name. None: of any.
+
+        user: Only events of this user. None: of any.
+
+        endpoint: Only events that came in here. Empty: anywhere.
+
+        repeated: Only events that repeat an earlier one.
+
+        follow: Every event in the order of its arrival, where a page gets the newest.
+
+        lines: With *follow*, how many of the events that are here already come first.
+    """
+
+    part: str = "events"
+    search: str = ""
+    name: str | None = None
+    user: str | None = None
+    endpoint: str = ""
+    repeated: bool = False
+    follow: bool = False
+    lines: int = 0
+
+    def shows(self, row: Shown) -> bool:
+        """Say whether an event that contains the texts is really one that was asked for."""
+        if (self.endpoint and row.endpoint != self.endpoint) or (
+            self.repeated and not row.duplicate
+        ):
+            return False
+        if self.name is None and self.user is None:
+            return True
+        name, properties = contents_of(row)
+        return self.name in (None, name) and self.user in (None, user_of(properties))
+
+    @property
+    def texts(self) -> list[str]:
+        """What the JSON of an event has to contain, for the database to choose from."""
+        # The prefix is not in an event; see `identity`.
+        user = (self.user or "").removeprefix("$device:")
+        return [text for text in (self.search, self.name, user) if text]
+
+
+def read_view(query: Mapping[str, str]) -> View:
+    """Read what is asked for from the parameters of a URL."""
+    lines = query.get("lines", "")
+    return View(
+        part=query.get("part", "events"),
+        search=query.get("q", ""),
+        name=query.get("name"),
+        user=query.get("user"),
+        endpoint=query.get("endpoint", ""),
+        repeated=query.get("repeated") == "1",
+        follow=query.get("follow") == "1",
+        lines=int(lines) if lines.isdecimal() and len(lines) <= 9 else 0,
+    )
+
+
+def contents_of(row: Shown) -> tuple[str, JsonObject]:
+    """Return name and properties of a stored event, which was valid enough to have both."""
+    record = cast("JsonObject", parse(row.line.encode()))
+    return record["event"], record["properties"]
+
+
+def shortened(values: JsonObject) -> JsonObject:
+    """Return values as they are, or as much of them as can be shown."""
+    if len(compact(values)) <= _MAX_SHOWN:
+        return values
+    return {
+        name[:_MAX_VALUE]: value if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + " …"
+        for name, value in list(values.items())[:_MAX_VALUES]
+        for text in [value if isinstance(value, str) else compact(value).decode()]
+    }
+
+
+def shown(row: Shown) -> JsonObject:
+    """Return an event as the page gets it: its JSON, or a part of that."""
+    whole = len(row.line) <= _MAX_SHOWN
+    if whole:
+        return {**asdict(row), "whole": True}
+    name, properties = contents_of(row)
+    line = compact({"event": name, "properties": shortened(properties)}).decode()
+    return {**asdict(row), "line": line, "whole": False}
+
+
+def user_of(properties: JsonObject) -> str:
+    """Return whose event it is; empty for nobody's."""
+    user = identity(properties)
+    return "" if user is None else str(user)
+
+
+def newest(store: Store, view: View, *, after: int, limit: int) -> list[Shown]:
+    """Return the newest events that *view* shows, newest first, above the number *after*."""
+    found: list[Shown] = []
+    for row in _backwards(store, view, max(after, store.imported - _MAX_SEARCHED)):
+        if view.shows(row):
+            found.append(row)
+            if len(found) == limit:
+                break
+    return found
+
+
+def _backwards(store: Store, view: View, after: int) -> Iterator[Shown]:
+    before = store.imported + 1
+    while True:
+        page = store.newest(after=after, before=before, containing=view.texts, limit=_PAGE)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        before = page[-1].id
