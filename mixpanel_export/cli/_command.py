@@ -14,6 +14,8 @@ from mixpanel_export import __version__
 _COMMANDS: Final = {
     "demo": "mixpanel_export.cli._demo",
     "emulator": "mixpanel_export.emulator._command",
+    "run": "mixpanel_export.cli._run",
+    "tail": "mixpanel_export.cli._tail",
 }
 
 
@@ -42,7 +44,12 @@ def command() -> None:
     \b
         mixpanel-export demo
 
-    To develop against a Mixpanel on this machine, and watch the events on its page:
+    To run a program against a Mixpanel on this machine, and watch the events on its page:
+
+    \b
+        mixpanel-export run -- python your_application.py
+
+    The same with an emulator that stays, for more than one program:
 
     \b
         mixpanel-export emulator

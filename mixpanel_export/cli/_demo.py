@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
-import json
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from random import Random
 from typing import Final
-from urllib.parse import urlsplit
 
 import click
 
 from mixpanel_export import Pipeline
 from mixpanel_export.cli._doors import DOOR, make_pipeline, open_doors
+from mixpanel_export.cli._extras import need_emulator
 from mixpanel_export.cli._ledger import Stored, Told, differences
 from mixpanel_export.cli._shop import Shop
 from mixpanel_export.cli._stop import Stop
@@ -32,9 +30,6 @@ _TICK: Final = 0.02
 # long without an answer.
 _PATIENCE: Final = 30.0
 _NO_PATIENCE: Final = 1.0
-
-# How long the emulator may take between two pieces of an answer, in seconds.
-_ANSWER: Final = 30.0
 
 
 @click.command()
@@ -63,11 +58,7 @@ def demo(seconds: float, rate: float, keep: bool) -> None:
     stored: the exit status is 0 if they agree, 1 if they do not. Ctrl-C closes the shop early.
     Nothing leaves this machine, and no MIXPANEL_ or OTEL_ variable changes anything.
     """
-    for module in ("rich", "starlette", "uvicorn"):
-        if importlib.util.find_spec(module) is None:
-            raise click.ClickException(
-                f"{module} is missing; the demo needs pip install 'mixpanel-export[cli,emulator]'"
-            )
+    need_emulator("the demo")
     # A proxy has no business between two processes of one machine.
     os.environ["NO_PROXY"] = "*"
     # OpenTelemetry could be told to keep quiet, or to cut spans short.
@@ -160,16 +151,12 @@ def _stored(emulator: EmulatorProcess) -> Stored:
     """Ask the emulator for everything that is compared."""
     with _answering():
         profiles = {each["$distinct_id"]: each["properties"] for each in emulator.profiles()}
-        return Stored(emulator.stats(), _events_by_door(emulator.url), profiles)
+        return Stored(emulator.stats(), _events_by_door(emulator), profiles)
 
 
-def _events_by_door(url: str) -> Mapping[str, int]:
-    """Count the different events that are stored there, one at a time: there may be many."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_ANSWER)
-    with closing(connection):
-        connection.request("GET", "/_emulator/events?dedup=1")
-        events = map(json.loads, connection.getresponse())
-        return Counter(event["properties"].get(DOOR, "unknown") for event in events)
+def _events_by_door(emulator: EmulatorProcess) -> Mapping[str, int]:
+    events = emulator.each_event(dedup=True)
+    return Counter(event["properties"].get(DOOR, "unknown") for event in events)
 
 
 @contextmanager

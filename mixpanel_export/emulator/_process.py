@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ class EmulatorProcess:
     """
     A running emulator; leave the context, or call `stop`, to end it.
 
-    It listens on a free port of 127.0.0.1, ignores the terminal's Ctrl-C, and ends with the
+    It listens on 127.0.0.1, ignores the terminal's Ctrl-C, and ends with the
     process that started it, however that ends (on Windows only if it ends in an orderly way).
 
     Attributes:
@@ -40,17 +41,20 @@ class EmulatorProcess:
     Args:
         args: Options of the command, such as ``"--token", "T"``.
 
+        port: Where it listens. 0: on any free port. None: on the usual one, or the next free one.
+
     Raises:
         RuntimeError: If it does not start; with what it said.
     """
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, *args: str, port: int | None = 0) -> None:
         self._owner = os.getpid()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # Closed by stop().
         self._child = subprocess.Popen(  # noqa: S603  # Our own command, without a shell.
             [
                 *(sys.executable, "-m", "mixpanel_export.emulator"),
-                *("--port", "0", "--parent", str(self._owner), *args),
+                *(() if port is None else ("--port", str(port))),
+                *("--parent", str(self._owner), *args),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -88,7 +92,23 @@ class EmulatorProcess:
         Args:
             dedup: Of those that Mixpanel takes for the same return only one.
         """
-        return list(_objects(self._call("GET", f"/_emulator/events?dedup={int(dedup)}")))
+        return list(self.each_event(dedup=dedup))
+
+    def each_event(self, *, dedup: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield what `events` returns, holding one at a time: there may be many."""
+        with self._ask("GET", f"/_emulator/events?dedup={int(dedup)}") as answer:
+            for line in answer:
+                yield json.loads(line)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """
+        Return the kinds of failure that the page shows, the newest first.
+
+        Each says what failed (``kind``, ``endpoint``, ``field``, ``message``), how often
+        (``count``), the beginning of the latest ``sample``, and where the rule was read
+        (``origin``, ``source``).
+        """
+        return list(_objects(self._call("GET", "/_emulator/failures")))
 
     def profiles(self) -> list[dict[str, Any]]:
         """Return the profiles of users and groups."""
@@ -138,21 +158,26 @@ class EmulatorProcess:
         raise RuntimeError(f"the emulator did not start: {said or f'silent for {_START} s'}")
 
     def _call(self, method: str, path: str, content: object = None) -> bytes:
+        with self._ask(method, path, content) as answer:
+            return answer.read()
+
+    @contextmanager
+    def _ask(
+        self, method: str, path: str, content: object = None
+    ) -> Iterator[http.client.HTTPResponse]:
         # http.client and not urllib: a proxy from the environment has no business here.
         connection = http.client.HTTPConnection(self._netloc, timeout=_ANSWER)
         headers = {"Authorization": f"Bearer {self.access_key}"} if self.access_key else {}
         if method == "POST":
             headers["Content-Type"] = "application/json"
-        try:
+        with closing(connection):
             body = json.dumps(content) if method == "POST" else None
             connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise RuntimeError(f"the emulator answered {response.status}: {answer.decode()}")
-        return answer
+            answer = connection.getresponse()
+            if answer.status != 200:
+                told = answer.read().decode()
+                raise RuntimeError(f"the emulator answered {answer.status}: {told}")
+            yield answer
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ The emulator's page in a real browser, looked at and touched as somebody would.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -60,8 +61,7 @@ class Page:
         Return what the elements say.
         """
         script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
-        found: list[str] = self.run(script, selector)
-        return found
+        return cast("list[str]", self.run(script, selector))
 
     def wait_for(self, selector: str, text: str = "", *, count: int | None = None) -> None:
         """

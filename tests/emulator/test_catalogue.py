@@ -5,6 +5,7 @@ Which events there are, what they carry, and who sent them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -18,7 +19,7 @@ from mixpanel_export.emulator._catalogue import (
 from mixpanel_export.emulator._store import Store
 
 
-def studied(*events: tuple[str, dict[str, object]]) -> Catalogue:
+def studied(*events: tuple[str, Mapping[str, object]]) -> Catalogue:
     """
     Return a catalogue that has looked at these events.
     """

@@ -325,5 +325,5 @@ def test_nothing_is_wider_than_the_window(api: Api, page: Page, width: int, sche
         wide[part] = page.run("return document.documentElement.scrollWidth")
     page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
-    assert wide == {part: wide["events"] for part in PARTS}
+    assert wide == dict.fromkeys(PARTS, wide["events"])
     assert int(str(wide["events"])) <= width

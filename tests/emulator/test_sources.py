@@ -4,19 +4,17 @@ Every reason that the emulator gives says where it was read.
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 
 from mixpanel_export.emulator._facts import Origin
-from mixpanel_export.emulator._rules import RULES
+from mixpanel_export.emulator._rules import RULES, Rule
 from mixpanel_export.emulator._sources import source_of
 from tests.emulator.api import Api, event, events
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.message[:40])
-def test_rules_have_their_own(rule: Any) -> None:
+def test_rules_have_their_own(rule: Rule) -> None:
     """
     Also where a property's name is part of the text.
     """
