@@ -139,7 +139,7 @@ class _Reader:
     def _line(self, row: Mapping[str, Any]) -> str:
         record = json.loads(row["line"])
         properties = record["properties"]
-        user = printable(str(properties.get("distinct_id") or _other_id(properties) or "nobody"))
+        user = printable(row["user"] or "nobody")
         name = printable(str(record["event"]))
         marks = [*(["duplicate"] if row["duplicate"] else [])]
         if row["endpoint"] != "/import":
@@ -171,10 +171,6 @@ class _Reader:
                 kind = click.style(one["kind"], fg="red", bold=True)
                 why = printable(f"{one['endpoint']} {one['field']}: {one['message']}")
                 yield f"{clock(one['last_ms'])}  {kind} {new:,}×  {why}"
-
-
-def _other_id(properties: Mapping[str, Any]) -> object:
-    return properties.get("$user_id") or properties.get("$device_id")
 
 
 def _text(value: object) -> str:

@@ -236,7 +236,8 @@ class Application:
         )
 
     async def _live(self, request: Request) -> Response:
-        broadcast = Broadcast(self._project, self._faults, read_view(request.query_params))
+        view = read_view(request.query_params, self._project.books.reader)
+        broadcast = Broadcast(self._project, self._faults, view)
         return StreamingResponse(broadcast.stream(self.stopping), media_type="text/event-stream")
 
     async def _document(self, _request: Request) -> Response:

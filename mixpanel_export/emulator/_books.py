@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mixpanel_export.emulator._catalogue import Catalogue
 from mixpanel_export.emulator._event import JsonObject
 from mixpanel_export.emulator._pulse import Pulse
+from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._store import Store
 from mixpanel_export.emulator._tally import Tally
 
@@ -23,12 +24,15 @@ class Books:
 
         pulse: Events per second.
 
+        reader: Reads what is stored.
+
         catalogue: Names, properties, users.
     """
 
     store: Store
     tally: Tally
     pulse: Pulse
+    reader: Reader
     catalogue: Catalogue
 
     def stats(self) -> JsonObject:

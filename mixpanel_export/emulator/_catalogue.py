@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mixpanel_export.emulator._event import JsonObject, compact
+from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._store import Shown, Store
-from mixpanel_export.emulator._view import contents_of, user_of
 
 # An application has dozens of event names, and one that makes them up has no end of them.
 MAX_NAMES = 300
@@ -70,12 +70,15 @@ class Catalogue:
     Args:
         store: Where the events are.
 
+        reader: Says whose they are.
+
     Attributes:
         seen: How many events it has looked at.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reader: Reader) -> None:
         self._store = store
+        self._reader = reader
         self.reset()
 
     def reset(self) -> None:
@@ -136,8 +139,8 @@ class Catalogue:
         ]
 
     def _look_at(self, row: Shown) -> None:
-        name, values = contents_of(row)
-        self._note_user(user_of(values), name, row)
+        name, values, user = self._reader.read(row)
+        self._note_user(user, name, row)
         known = self._names.get(name)
         if known is None:
             if len(self._names) >= MAX_NAMES:

@@ -63,7 +63,7 @@ class Broadcast:
                 silence = 0.0
                 yield b": still here\n\n"
             # One that follows and is behind catches up, and others have their turn all the same.
-            behind = len(update.get("events", ())) >= _MAX_FOLLOWED
+            behind = self._view.follow and self._project.books.store.imported > self._last_event
             await _pause(stopping, 0 if behind else TICK)
 
     def _update(self) -> JsonObject:
@@ -112,21 +112,23 @@ class Broadcast:
         if view.part == "users" and view.user is None:
             facts["users"] = books.catalogue.users()
         if view.user is not None:
+            facts["ids"] = books.store.users.ids(view.user)
             facts["profile"] = shortened(books.store.profile(USER, view.user))
         return facts
 
     def _newest(self) -> list[JsonObject]:
-        store = self._project.books.store
-        found = newest(store, self._view, after=self._last_event, limit=_MAX_EVENTS)
+        store, reader = self._project.books.store, self._project.books.reader
+        found = newest(store, reader, self._view, after=self._last_event, limit=_MAX_EVENTS)
         self._last_event = store.imported
-        return [shown(row) for row in found]
+        return [shown(row, reader) for row in found]
 
     def _followed(self) -> list[JsonObject]:
-        store = self._project.books.store
+        store, reader = self._project.books.store, self._project.books.reader
         rows = store.following(self._last_event, limit=_MAX_FOLLOWED)
         if rows:
             self._last_event = rows[-1].id
-        return [asdict(row) for row in rows if self._view.shows(row)]
+        wanted = (row for row in rows if self._view.shows(row, reader))
+        return [{**asdict(row), "user": reader.read(row).user} for row in wanted]
 
 
 def explained(failure: Failure) -> JsonObject:

@@ -264,8 +264,18 @@ def _own() -> JsonObject:
         "/_emulator/live": _get(
             "Updates for the page, without end.",
             "text/event-stream",
-            parameters=_query(q={"type": "string"}),
+            parameters=_query(
+                part={"enum": ["events", "users", "names", "faults"]},
+                q={"type": "string"},
+                name={"type": "string"},
+                user={"type": "string"},
+                endpoint={"type": "string"},
+                repeated=_SWITCH,
+                follow=_SWITCH,
+                lines=_WHOLE,
+            ),
         ),
+        "/_emulator/failures": _get("Kinds of failure, one a line, the newest first.", _LINES),
         "/_emulator/openapi.json": _get("This document.", _JSON),
         "/_emulator/reset": {
             "post": _operation(
@@ -277,6 +287,14 @@ def _own() -> JsonObject:
                 "Misbehave from now on.",
                 {"200": done, "400": wrong, "415": typed},
                 body={_JSON: _list(_reference("Fault"))},
+            ),
+            "delete": _operation("Misbehave no longer.", {"200": done, "415": typed}),
+        },
+        "/_emulator/faults/{number}": {
+            "delete": _operation(
+                "Put an end to one fault.",
+                {"200": done, "404": _answer("None.", **{_TEXT: {}}), "415": typed},
+                parameters=[{"name": "number", "in": "path", "required": True, "schema": _WHOLE}],
             )
         },
     }

@@ -24,6 +24,7 @@ from mixpanel_export.emulator._options import EmulatorOptions
 from mixpanel_export.emulator._parcel import Arrival, Parcel, parameters, unpack
 from mixpanel_export.emulator._pulse import Pulse
 from mixpanel_export.emulator._rate import RateWindow
+from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._rules import Mode
 from mixpanel_export.emulator._store import Store
 from mixpanel_export.emulator._tally import Failure, Tally
@@ -68,9 +69,16 @@ class Project:
             clock=monotonic,
         )
         store = Store(options.db, max_stored=options.max_stored)
-        self.books = Books(store, Tally(wall, Pulse(monotonic)), Pulse(monotonic), Catalogue(store))
-        self.epoch = int(wall() * 1000)
         self._simplified = options.identity == "simplified"
+        reader = Reader(store, simplified=self._simplified)
+        self.books = Books(
+            store,
+            Tally(wall, Pulse(monotonic)),
+            Pulse(monotonic),
+            reader,
+            Catalogue(store, reader),
+        )
+        self.epoch = int(wall() * 1000)
         self._intake = Intake(self.books, self._keeper, options, clock=wall)
         self._updates = Updates(self.books, self._keeper, clock=wall)
         self._doors = {

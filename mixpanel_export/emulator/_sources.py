@@ -36,6 +36,7 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 _PROFILES = "docs, docs/data-structure/user-profiles.mdx"
+_ORIGINAL = "docs/tracking-methods/id-management/identifying-users-original.mdx"
 _AUTHENTICATION = "docs, openapi/ingestion.openapi.yaml"
 
 # Of whole requests, and of what is answered with success; `_facts` says more about each.
@@ -61,6 +62,12 @@ _OTHERS = (
     (_facts.UNKNOWN_TOKEN, Origin.LIVE, "segevsh/w6w-apps; mixpanel-node issue 59"),
     (_facts.TOO_OLD, Origin.SOURCED, "docs, reference/track-event.mdx"),
     (_facts.NO_CREDENTIALS, Origin.LIVE, "mixpanel-python issue 88, mixpanel-ruby issue 106"),
+    (_facts.HOT_SHARD, Origin.SOURCED, "docs, docs/tracking-best-practices/hot-shard-limits.mdx"),
+    (_facts.NOT_A_UUID, Origin.LIVE, "import tool, its probe of 2026-08-16"),
+    (_facts.ALREADY_MERGED, Origin.LIVE, "import tool, its probe of 2026-08-16"),
+    (_facts.IDS_MISSING, Origin.GUESS, "docs, openapi/identity.openapi.yaml asks for both"),
+    (_facts.MERGE_IS_IMPORTED, Origin.SOURCED, "docs, openapi/identity.openapi.yaml"),
+    (_facts.CLUSTER_FULL, Origin.SOURCED, f"docs, {_ORIGINAL}"),
     # Of updates of profiles; see `_profiles`.
     ("$token, missing or empty", Origin.LIVE, "segevsh/w6w-apps, issue reports"),
     ("$distinct_id, missing or empty", Origin.LIVE, "segevsh/w6w-apps, issue reports"),

@@ -44,6 +44,8 @@ _CACHE = 32 * 1024
 
 USER = ""
 
+Containing = Sequence[Sequence[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -182,7 +184,7 @@ class Store:
             yield [Stored._make(row) for row in page]
 
     def newest(
-        self, *, after: int, before: int | None = None, containing: Sequence[str] = (), limit: int
+        self, *, after: int, before: int | None = None, containing: Containing = (), limit: int
     ) -> list[Shown]:
         """
         Return the newest events, newest first.
@@ -192,7 +194,8 @@ class Store:
 
             before: Only events with a lower number. None: all of them.
 
-            containing: Only events whose JSON contains these texts; case does not matter in ASCII.
+            containing: Only events whose JSON contains one text of each list; case does not
+                matter in ASCII.
 
             limit: How many at most.
         """
@@ -203,12 +206,13 @@ class Store:
         """Return the oldest of the events with a higher number than *after*, oldest first."""
         return self._shown(after, self.imported + 1, (), f"ORDER BY id LIMIT {limit:d}")
 
-    def _shown(self, after: int, before: int, containing: Sequence[str], order: str) -> list[Shown]:
-        conditions = "".join(" AND line LIKE ? ESCAPE '\\'" for _ in containing)
+    def _shown(self, after: int, before: int, containing: Containing, order: str) -> list[Shown]:
+        one = "line LIKE ? ESCAPE '\\'"
+        conditions = "".join(f" AND ({' OR '.join([one] * len(texts))})" for texts in containing)
         rows = self._database.execute(
             "SELECT id, endpoint, received_ms, first < id, line FROM events JOIN keys USING (key)"  # noqa: S608  # No part of it comes from outside.
             f" WHERE id > ? AND id < ?{conditions} {order}",
-            (after, before, *map(_pattern, containing)),
+            (after, before, *(_pattern(text) for texts in containing for text in texts)),
         )
         return [Shown(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
 

@@ -44,6 +44,12 @@ class Users:
         row = self._database.execute("SELECT user FROM ids WHERE id = ?", (identifier,)).fetchone()
         return str(row[0]) if row else identifier
 
+    def ids(self, identifier: str) -> list[str]:
+        """Return all ids of the user of whose ids *identifier* is one."""
+        user = self.canonical(identifier)
+        rows = self._database.execute("SELECT id FROM ids WHERE user = ?", (user,))
+        return sorted({user, *(found for (found,) in rows)})
+
     def learn(self, event: Event, *, tracked: bool) -> str | None:
         """
         Merge the ids that a valid event says are one user's.

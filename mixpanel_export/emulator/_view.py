@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import cast
 
-from mixpanel_export.emulator._body import parse
-from mixpanel_export.emulator._event import JsonObject, compact, identity
+from mixpanel_export.emulator._event import JsonObject, compact
+from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._store import Shown, Store
 
 # How far back is searched, in events: what this process can read while nobody notices that it
@@ -15,6 +14,9 @@ from mixpanel_export.emulator._store import Shown, Store
 _MAX_SEARCHED = 100_000
 
 _PAGE = 1_000
+
+# Of somebody with more ids all events are read.
+_MAX_IDS = 20
 
 # What is longer is not shown in full, in characters: a page that gets a hundred events of 1 MB four
 # times a second is dead.
@@ -35,7 +37,7 @@ class View:
 
         name: Only events of this name. None: of any.
 
-        user: Only events of this user. None: of any.
+        user: Only events of this user, by the id under which one is shown. None: of any.
 
         endpoint: Only events that came in here. Empty: anywhere.
 
@@ -55,44 +57,42 @@ class View:
     follow: bool = False
     lines: int = 0
 
-    def shows(self, row: Shown) -> bool:
-        """Say whether an event that contains the texts is really one that was asked for."""
+    def shows(self, row: Shown, reader: Reader) -> bool:
+        """Say whether an event is one that was asked for, but for *search*."""
         if (self.endpoint and row.endpoint != self.endpoint) or (
             self.repeated and not row.duplicate
         ):
             return False
         if self.name is None and self.user is None:
             return True
-        name, properties = contents_of(row)
-        return self.name in (None, name) and self.user in (None, user_of(properties))
+        reading = reader.read(row)
+        return self.name in (None, reading.name) and self.user in (None, reading.user)
 
-    @property
-    def texts(self) -> list[str]:
-        """What the JSON of an event has to contain, for the database to choose from."""
-        # The prefix is not in an event; see `identity`.
-        user = (self.user or "").removeprefix("$device:")
-        return [text for text in (self.search, self.name, user) if text]
+    def texts(self, reader: Reader) -> list[list[str]]:
+        """
+        Return what the JSON of an event has to contain, for the database to choose from.
+
+        Of each list one text is enough.
+        """
+        ids = reader.ids(self.user) if self.user else []
+        few = ids if len(ids) <= _MAX_IDS else []
+        return [texts for texts in ([self.search], [self.name or ""], few) if any(texts)]
 
 
-def read_view(query: Mapping[str, str]) -> View:
-    """Read what is asked for from the parameters of a URL."""
+def read_view(query: Mapping[str, str], reader: Reader) -> View:
+    """Read what is asked for from the parameters of a URL; any id of a user will do."""
+    user = query.get("user")
     lines = query.get("lines", "")
     return View(
         part=query.get("part", "events"),
         search=query.get("q", ""),
         name=query.get("name"),
-        user=query.get("user"),
+        user=None if user is None else reader.user(user),
         endpoint=query.get("endpoint", ""),
         repeated=query.get("repeated") == "1",
         follow=query.get("follow") == "1",
         lines=int(lines) if lines.isdecimal() and len(lines) <= 9 else 0,
     )
-
-
-def contents_of(row: Shown) -> tuple[str, JsonObject]:
-    """Return name and properties of a stored event, which was valid enough to have both."""
-    record = cast("JsonObject", parse(row.line.encode()))
-    return record["event"], record["properties"]
 
 
 def shortened(values: JsonObject) -> JsonObject:
@@ -106,37 +106,32 @@ def shortened(values: JsonObject) -> JsonObject:
     }
 
 
-def shown(row: Shown) -> JsonObject:
-    """Return an event as the page gets it: its JSON, or a part of that."""
-    whole = len(row.line) <= _MAX_SHOWN
-    if whole:
-        return {**asdict(row), "whole": True}
-    name, properties = contents_of(row)
-    line = compact({"event": name, "properties": shortened(properties)}).decode()
-    return {**asdict(row), "line": line, "whole": False}
+def shown(row: Shown, reader: Reader) -> JsonObject:
+    """Return an event as the page gets it: its JSON, or a part of that, and whose it is."""
+    name, properties, user = reader.read(row)
+    known = {**asdict(row), "user": user, "whole": len(row.line) <= _MAX_SHOWN}
+    if not known["whole"]:
+        part = {"event": name, "properties": shortened(properties)}
+        known["line"] = compact(part).decode()
+    return known
 
 
-def user_of(properties: JsonObject) -> str:
-    """Return whose event it is; empty for nobody's."""
-    user = identity(properties)
-    return "" if user is None else str(user)
-
-
-def newest(store: Store, view: View, *, after: int, limit: int) -> list[Shown]:
+def newest(store: Store, reader: Reader, view: View, *, after: int, limit: int) -> list[Shown]:
     """Return the newest events that *view* shows, newest first, above the number *after*."""
     found: list[Shown] = []
-    for row in _backwards(store, view, max(after, store.imported - _MAX_SEARCHED)):
-        if view.shows(row):
+    start = max(after, store.imported - _MAX_SEARCHED)
+    for row in _backwards(store, view.texts(reader), start):
+        if view.shows(row, reader):
             found.append(row)
             if len(found) == limit:
                 break
     return found
 
 
-def _backwards(store: Store, view: View, after: int) -> Iterator[Shown]:
+def _backwards(store: Store, texts: list[list[str]], after: int) -> Iterator[Shown]:
     before = store.imported + 1
     while True:
-        page = store.newest(after=after, before=before, containing=view.texts, limit=_PAGE)
+        page = store.newest(after=after, before=before, containing=texts, limit=_PAGE)
         yield from page
         if len(page) < _PAGE:
             return

@@ -192,7 +192,7 @@ def row(number: int, **properties: object) -> dict[str, Any]:
     Return an event as the stream tells it.
     """
     line = json.dumps({"event": "A", "properties": properties})
-    known = {"endpoint": "/track", "received_ms": 0, "duplicate": False}
+    known = {"endpoint": "/track", "received_ms": 0, "duplicate": False, "user": ""}
     return {"id": number, "line": line, **known}
 
 
@@ -241,7 +241,7 @@ def test_on_a_terminal_lines_are_cut(
         monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal)
         reader = _Reader(as_json=False, complete=True)
         monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-        reader.show({"events": [row(1, **{"$device_id": "d"}, note="x" * 200)]})
+        reader.show({"events": [row(1, note="x" * 200)]})
 
     cut, whole = capsys.readouterr().out.splitlines()
     assert len(cut) == 80

@@ -16,6 +16,7 @@ from mixpanel_export.emulator._catalogue import (
     Catalogue,
     type_of,
 )
+from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._store import Store
 
 
@@ -25,8 +26,8 @@ def studied(*events: tuple[str, Mapping[str, object]]) -> Catalogue:
     """
     store = Store(None, max_stored=0)
     lines = [json.dumps({"event": name, "properties": of}).encode() for name, of in events]
-    store.add("/import", 5, list(enumerate(lines)))
-    catalogue = Catalogue(store)
+    store.add("/import", 5, [(number, 0, line) for number, line in enumerate(lines)])
+    catalogue = Catalogue(store, Reader(store, simplified=True))
     while catalogue.behind:
         catalogue.study()
     return catalogue
@@ -137,8 +138,8 @@ def test_it_catches_up_in_steps_and_leaves_out_what_is_too_old() -> None:
     """
     store = Store(None, max_stored=0)
     line = b'{"event":"A","properties":{}}'
-    store.add("/import", 0, [(number, line) for number in range(60_000)])
-    catalogue = Catalogue(store)
+    store.add("/import", 0, [(number, 0, line) for number in range(60_000)])
+    catalogue = Catalogue(store, Reader(store, simplified=True))
 
     assert catalogue.behind == 50_000
     catalogue.study()

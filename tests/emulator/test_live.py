@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from mixpanel_export.emulator._pulse import HISTORY, Pulse
 from mixpanel_export.emulator._tally import Failure, Tally
 from tests.emulator.api import Api, event, events
@@ -138,6 +140,25 @@ def test_each_part_of_the_page_is_told_what_it_needs(api: Api) -> None:
         first = next(stream)
         assert (names(first), first["profile"]) == (["A"], {"plan": "pro"})
         assert "users" not in first
+
+
+@pytest.mark.parametrize("asked", ["ada", "$device:d-1"])
+def test_a_user_is_all_of_their_ids(api: Api, asked: str) -> None:
+    """
+    What somebody did before they said who they are is in their timeline, whichever id is asked for.
+    """
+    nobody = {"distinct_id": None, "$device_id": "d-1"}
+    api.imports([event("Before", **nobody), event("Other", distinct_id="d-1")])
+    api.imports([event("Login", **nobody, **{"$user_id": "ada"}), event("After", **nobody)])
+    api.engage({"$set": {"plan": "pro"}, "$distinct_id": "ada"})
+
+    with updates(api, f"?part=users&user={asked}") as stream:
+        first = next(stream)
+
+    assert names(first) == ["After", "Login", "Before"]
+    assert {row["user"] for row in first["events"]} == {"ada"}
+    assert first["ids"] == ["$device:d-1", "ada"]
+    assert first["profile"] == {"plan": "pro"}
 
 
 def test_a_follower_gets_every_event_in_order(api: Api) -> None:

@@ -230,8 +230,12 @@ def test_a_user_has_a_timeline_and_a_profile(api: Api, page: Page) -> None:
     page.wait_for("#timeline .name", "Newest")
     page.click("#timeline button", "Old")
     page.wait_for("#timeline pre", "1700000000")
+    api.imports([event(distinct_id=None, **{"$device_id": "d", "$user_id": "ada"})])
+    page.click("#tab-users")
+    page.click("#users li button", "ada")
+    page.wait_for("#ids li", "$device:d")
     page.click("#back")
-    page.wait_for("#users li", "adaNewest3 events")
+    page.wait_for("#users li", "adaOrder Placed4 events")
     page.wait_for("#users li", count=2)
 
 

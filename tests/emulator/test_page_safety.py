@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote
 
 import pytest
@@ -116,7 +116,7 @@ def elsewhere() -> Iterator[str]:
     """
     The address of a page of another origin.
     """
-    with HTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://localhost:{server.server_port}/"

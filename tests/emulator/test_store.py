@@ -103,7 +103,7 @@ def test_search_finds_text_and_nothing_else() -> None:
     )
 
     found = {
-        text: [row.id for row in store.newest(after=0, containing=[text], limit=9)]
+        text: [row.id for row in store.newest(after=0, containing=[[text]], limit=9)]
         for text in ("100%", '"_', "\\", "A", "")
     }
 

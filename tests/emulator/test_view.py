@@ -5,9 +5,11 @@ What somebody looks at: which events are chosen from the store, and how much of 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
+from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._store import Shown, Store
 from mixpanel_export.emulator._view import View, newest, read_view, shortened, shown
 
@@ -18,7 +20,7 @@ def stored(*events: dict[str, object], endpoint: str = "/import") -> Store:
     """
     store = Store(None, max_stored=0)
     lines = [json.dumps(one, separators=(",", ":"), ensure_ascii=False).encode() for one in events]
-    store.add(endpoint, 0, [(hash(line), line) for line in lines])
+    store.add(endpoint, 0, [(hash(line), 0, line) for line in lines])
     return store
 
 
@@ -29,11 +31,18 @@ def of(name: str, **properties: object) -> dict[str, object]:
     return {"event": name, "properties": properties}
 
 
+def reader_of(store: Store) -> Reader:
+    """
+    Return a reader of a project with Simplified ID Merge.
+    """
+    return Reader(store, simplified=True)
+
+
 def chosen(store: Store, view: View, *, after: int = 0, limit: int = 9) -> list[int]:
     """
     Return the numbers of the events that a view shows.
     """
-    return [row.id for row in newest(store, view, after=after, limit=limit)]
+    return [row.id for row in newest(store, reader_of(store), view, after=after, limit=limit)]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +114,7 @@ def test_parameters_of_the_address(query: dict[str, str], view: View) -> None:
     """
     What makes no sense is left out.
     """
-    assert read_view(query) == view
+    assert read_view(query, reader_of(stored())) == view
 
 
 def test_small_events_are_shown_as_they_are() -> None:
@@ -114,14 +123,7 @@ def test_small_events_are_shown_as_they_are() -> None:
     """
     row = Shown(1, "/import", 0, False, '{"event":"A","properties":{"a":1}}')
 
-    assert shown(row) == {
-        "id": 1,
-        "endpoint": "/import",
-        "received_ms": 0,
-        "duplicate": False,
-        "line": row.line,
-        "whole": True,
-    }
+    assert shown(row, reader_of(stored())) == {**asdict(row), "user": "", "whole": True}
 
 
 def test_of_large_events_a_part_is_shown() -> None:
@@ -131,7 +133,7 @@ def test_of_large_events_a_part_is_shown() -> None:
     properties = {"distinct_id": "ada", **{f"p{number}": "x" * 5000 for number in range(200)}}
     row = Shown(1, "/import", 0, False, json.dumps(of("A", **properties)))
 
-    part = shown(row)
+    part = shown(row, reader_of(stored()))
 
     assert not part["whole"]
     assert len(part["line"]) < 20_000

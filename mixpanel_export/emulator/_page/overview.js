@@ -103,7 +103,7 @@ function Numbers({ stats }) {
       <${Tile} id="rejected" name="rejected" value=${stats.rejected + stats.updates_rejected}
         kind="bad" hint="Events and profile updates that broke a rule" />
       <${Tile} id="vanished" name="vanished" value=${stats.vanished} kind="odd"
-        hint="Answered with success and not stored" />
+        hint="Events and updates that were answered with success and not stored" />
       <${Tile} id="profiles" name="profiles" value=${stats.profiles + stats.groups}
         hint="Of users and groups" />
     </section>
@@ -190,7 +190,7 @@ function emitter(sample) {
 const KINDS = {
   rejected: "An event or a profile update that broke a rule",
   refused: "A whole request that was refused",
-  vanished: "Answered with success and not stored",
+  vanished: "Answered with success, but not stored, or not as it was meant",
 };
 
 const ORIGINS = {

@@ -35,7 +35,7 @@ export const plain = (value) => (typeof value === "string" ? value : JSON.string
 
 // -- events -------------------------------------------------------------------------------------
 
-// A row of the stream with what the page shows of it.
+// A row of the stream with what the page shows of it; `user` is whose it is, after all merging.
 export function read(row) {
   const record = JSON.parse(row.line);
   const { event, properties = {} } = record;
@@ -44,16 +44,9 @@ export function read(row) {
     ...row,
     record,
     name: String(event),
-    user: userOf(properties),
     time: instant(time) ?? row.received_ms,
     summary: Object.entries(others).map(([name, value]) => ({ name, value: plain(value) })),
   };
-}
-
-function userOf({ distinct_id, $user_id, $device_id }) {
-  if (distinct_id !== undefined) return String(distinct_id ?? "");
-  if ($user_id) return String($user_id);
-  return $device_id ? `$device:${String($device_id).replace(/^\$device:/, "")}` : "";
 }
 
 // Where in an application the event was made, if it says so.

@@ -48,7 +48,7 @@ function Timeline({ state, act }) {
       <h2 class="subject">${user}</h2>
     </div>
     <div class="sides">
-      <${Profile} profile=${facts.profile ?? {}} />
+      <${Profile} profile=${facts.profile ?? {}} ids=${facts.ids ?? []} />
       <section aria-label="Timeline" id="timeline">
         ${!ordered.length && !state.loading && html`<p class="nothing">No event of this user is kept.</p>`}
         <ol>
@@ -74,7 +74,7 @@ function Timeline({ state, act }) {
 const isNewDay = (rows, index) =>
   index === 0 || day(rows[index].time) !== day(rows[index - 1].time);
 
-function Profile({ profile }) {
+function Profile({ profile, ids }) {
   const entries = Object.entries(profile).sort(([one], [other]) => (one < other ? -1 : 1));
   return html`
     <section aria-labelledby="profile-title" id="profile" class="card">
@@ -86,6 +86,10 @@ function Profile({ profile }) {
           `)}
         </dl>
       ` : html`<p>Nothing was set on this user's profile.</p>`}
+      ${ids.length > 1 && html`
+        <h3>Merged ids</h3>
+        <ul id="ids">${ids.map((id) => html`<li key=${id}><code>${id}</code></li>`)}</ul>
+      `}
     </section>
   `;
 }
