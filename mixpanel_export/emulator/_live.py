@@ -25,6 +25,10 @@ _HEARTBEAT = 15.0
 _MAX_EVENTS = 100
 _MAX_FAILURES = 50
 
+# After as many, updates without events: a list that is new four times a second cannot be read, and
+# drawing it is what keeps a browser busy.
+_REST = 3
+
 # Of those who want every event, so many at a time.
 _MAX_FOLLOWED = 1_000
 
@@ -50,6 +54,7 @@ class Broadcast:
         self._epoch = -1
         self._last_event = max(0, project.books.store.imported - view.lines) if view.follow else 0
         self._told: dict[str, bytes] = {}
+        self._rest = 0
 
     async def stream(self, stopping: asyncio.Event) -> AsyncIterator[bytes]:
         """Yield updates until *stopping* is set."""
@@ -73,6 +78,7 @@ class Broadcast:
         if fresh:
             self._epoch = self._project.epoch
             self._told.clear()
+            self._rest = 0
         events = self._followed() if self._view.follow else self._newest()
         update: JsonObject = {"epoch": self._epoch} if fresh else {}
         for key, value in self._facts().items():
@@ -118,8 +124,13 @@ class Broadcast:
 
     def _newest(self) -> list[JsonObject]:
         store, reader = self._project.books.store, self._project.books.reader
-        found = newest(store, reader, self._view, after=self._last_event, limit=_MAX_EVENTS)
-        self._last_event = store.imported
+        if self._rest:
+            self._rest -= 1
+            return []
+        after, self._last_event = self._last_event, store.imported
+        found = newest(store, reader, self._view, after=after, limit=_MAX_EVENTS)
+        # The first ones are what was here already.
+        self._rest = _REST if after and len(found) == _MAX_EVENTS else 0
         return [shown(row, reader) for row in found]
 
     def _followed(self) -> list[JsonObject]:

@@ -42,7 +42,7 @@ export const FILTERS = {
   "/track": "/track",
 };
 
-const MANY = 200;
+const MANY = 100;
 
 const many = (rows) => (rows.length < MANY ? rows.length : `${MANY}+`);
 

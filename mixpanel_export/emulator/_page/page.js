@@ -16,7 +16,7 @@ const PARTS = { events: Events, users: Users, names: Names, faults: Faults };
 const TITLES = { events: "Events", users: "Users", names: "Lexicon", faults: "Faults" };
 
 // Rows that the page holds. More are found by searching, not by scrolling.
-const MAX_ROWS = 200;
+const MAX_ROWS = 100;
 
 // More than these at once are a flood, which is not pointed out row by row.
 const MAX_FRESH = 12;
@@ -173,10 +173,12 @@ function press(event) {
   event.preventDefault();
 }
 
-function focus(selector) {
+function focus(selector, tries = 10) {
   if (state.part !== "events") act.go("events");
-  // The part is drawn when the address has changed.
-  setTimeout(() => document.querySelector(selector)?.focus(), 0);
+  const element = document.querySelector(selector);
+  if (element) element.focus();
+  // The part is drawn when the address has changed, with the next frame.
+  else if (tries) requestAnimationFrame(() => focus(selector, tries - 1));
 }
 
 // -- what one sees ------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ function Tabs({ faults }) {
     if (!step) return;
     const next = parts[(parts.indexOf(state.part) + step + parts.length) % parts.length];
     act.go(next);
-    document.getElementById(`tab-${next}`).focus();
+    document.getElementById(`tab-${next}`).focus(); // Which becomes the selected one when drawn.
   };
   return html`
     <div role="tablist" aria-label="Parts of the page" onKeyDown=${turn}>
@@ -253,11 +255,19 @@ function change(changes) {
   draw();
 }
 
+let isDue = false; // Whether the page will be drawn with the browser's next frame.
+
 function draw() {
   const { rejected = 0, updates_rejected = 0 } = state.facts?.stats ?? {};
   const bad = rejected + updates_rejected;
+  // At once: it is all that one sees of a page in the background, for which there are no frames.
   document.title = bad ? `(${count(bad)} rejected) ${title}` : title;
-  render(html`<${Page} facts=${state.facts} />`, root);
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(() => {
+    isDue = false;
+    render(html`<${Page} facts=${state.facts} />`, root);
+  });
 }
 
 window.addEventListener("hashchange", readAddress);
