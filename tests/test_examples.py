@@ -528,14 +528,17 @@ def test_the_faults_of_the_readme_are_faults(emulator: EmulatorProcess) -> None:
 
 
 @pytest.mark.emulator
+@pytest.mark.cli
 def test_the_options_of_the_readme_exist() -> None:
     """
-    Each option that is mentioned for the emulator is one.
+    Each option that is mentioned for the emulator is one, of one of the three commands.
     """
     section = README.partition("\n## The emulator\n")[2].partition("\n## ")[0]
     mentioned = set(re.findall(r"`(--[a-z-]+)", section))
 
-    explained = run("-m", "mixpanel_export.emulator", "--help").stdout
+    commands = ("emulator", "run", "tail")
+    helps = [run("-m", "mixpanel_export", command, "--help").stdout for command in commands]
+    explained = " ".join(helps)
 
     assert mentioned
     assert [option for option in mentioned if f" {option} " not in explained] == []

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,16 +30,16 @@ READY = re.compile(r"Mixpanel emulator at (http://127\.0\.0\.1:(\d+)/)  \(Ctrl-C
 
 
 @contextmanager
-def started(*args: str) -> Iterator[subprocess.Popen[str]]:
+def started(*args: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """
-    Start the command in a pipe.
+    Start the command in a pipe, with more variables in its environment.
     """
     with subprocess.Popen(
         [*COMMAND, *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": ROOT},
+        env={**os.environ, "PYTHONPATH": ROOT, **(env or {})},
     ) as process:
         yield process
         process.kill()
@@ -93,6 +93,47 @@ def test_open_streams_and_hanging_requests_do_not_keep_it(client: httpx.Client) 
 def _hang(url: str) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.post(url + "/import", timeout=30, trust_env=False)
+
+
+def test_it_opens_the_page_when_asked(tmp_path: Path) -> None:
+    """
+    In the browser of the environment, at the address that it prints.
+    """
+    opened = tmp_path / "opened"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part; mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    with started("--port", "0", "--open", env={"BROWSER": f"{browser} %s"}) as process:
+        match = READY.fullmatch(first_line(process))
+        assert match
+        deadline = time.monotonic() + 10
+        while not opened.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    assert opened.read_text() == f"{match[1]}\n"
+
+
+def test_a_file_survives_kill_9(client: httpx.Client, tmp_path: Path) -> None:
+    """
+    Events, profiles and what is a repetition: all that was answered for.
+    """
+    file = str(tmp_path / "emulator.db")
+    batch = events(3)
+    with EmulatorProcess("--db", file) as emulator:
+        api = Api(emulator, client)
+        api.imports(batch)
+        api.engage({"$set": {"plan": "pro"}})
+        os.kill(emulator.pid, signal.SIGKILL)
+
+    with EmulatorProcess("--db", file) as emulator:
+        api = Api(emulator, client)
+        api.imports([*batch, *events(1)])
+        stats = emulator.stats()
+
+        assert (stats["imported"], stats["distinct"], stats["duplicates"]) == (7, 4, 3)
+        assert emulator.events()[:3] == batch
+        assert api.properties() == {"plan": "pro"}
 
 
 def test_the_usual_port_or_the_next_free_one() -> None:
