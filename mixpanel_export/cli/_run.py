@@ -56,10 +56,10 @@ def run(command: tuple[str, ...], port: int | None, *, open_page: bool, keep: bo
     """  # noqa: D301 -- click's sign for "leave these lines as they are"
     need_emulator("run")
     try:
-        emulator = EmulatorProcess(*(("--open",) if open_page else ()), port=port)
+        running = EmulatorProcess(*(("--open",) if open_page else ()), port=port)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
-    with emulator:
+    with running as emulator:
         click.echo(f"A local Mixpanel with a live page:  {emulator.url}", err=True)
         status = _run(command, _environment(os.environ, emulator.url))
         _tell(emulator)

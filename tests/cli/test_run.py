@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, cast
 
@@ -80,6 +82,31 @@ def test_what_arrived_is_told_at_the_end() -> None:
     assert f"  1 × rejected  properties.time: {why}\n      guess: docs, reference/" in told
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[EmulatorProcess]:
+    """
+    An emulator that several commands share, one after the other.
+    """
+    with EmulatorProcess() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def lent(running: EmulatorProcess, monkeypatch: pytest.MonkeyPatch) -> EmulatorProcess:
+    """
+    The emulator that the command will get; it does not end with it.
+    """
+
+    def lend(*_args: str, port: int | None) -> AbstractContextManager[EmulatorProcess]:
+        assert port == 0
+        return nullcontext(running)
+
+    running.reset()
+    monkeypatch.setattr(_run, "EmulatorProcess", lend)
+    return running
+
+
+@pytest.mark.usefixtures("lent")
 def test_a_silent_command_is_wondered_about() -> None:
     """
     The likely reason is an address that it does not read.
@@ -90,6 +117,7 @@ def test_a_silent_command_is_wondered_about() -> None:
     assert "Nothing arrived. Does the command send to MIXPANEL_BASE_URL?" in result.output
 
 
+@pytest.mark.usefixtures("lent")
 def test_a_command_that_is_not_there() -> None:
     """
     The status is that of shells.
@@ -100,6 +128,7 @@ def test_a_command_that_is_not_there() -> None:
     assert "there is no command 'no-such-command'" in result.output
 
 
+@pytest.mark.usefixtures("lent")
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
     """
     A file without the permission.
@@ -111,17 +140,16 @@ def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
 
 
 def test_an_emulator_that_dies_does_not_change_the_status(
-    monkeypatch: pytest.MonkeyPatch,
+    lent: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     What cannot be told is not told.
     """
 
-    class Mortal(EmulatorProcess):
-        def failures(self) -> list[dict[str, object]]:
-            raise ConnectionRefusedError("gone")
+    def gone() -> None:
+        raise ConnectionRefusedError("gone")
 
-    monkeypatch.setattr(_run, "EmulatorProcess", Mortal)
+    monkeypatch.setattr(lent, "failures", gone)
 
     result = CliRunner().invoke(run, ["--port", "0", "--", "sh", "-c", "exit 4"])
 
