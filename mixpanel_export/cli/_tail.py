@@ -21,8 +21,8 @@ _USUAL: Final = "http://127.0.0.1:8787"
 # The emulator says something every 15 seconds, if only that it is there.
 _SILENCE: Final = 60.0
 
-# What is shown of an event in places of its own, or says nothing to a reader.
-_KNOWN: Final = frozenset({"time", "distinct_id", "$insert_id", "token"})
+# What has a place of its own in a line, or is the same in every event.
+_DULL: Final = frozenset({"time", "distinct_id", "$insert_id", "token", "mp_lib", "$lib_version"})
 
 
 @click.command()
@@ -148,8 +148,8 @@ class _Reader:
         gap, end = (" " * (width - len(text)) for text, width in ((name + mark, 24), (user, 16)))
         facts = "  ".join(
             f"{printable(key)}={printable(_text(value))}"
-            for key, value in properties.items()
-            if key not in _KNOWN
+            for key, value in sorted(properties.items(), key=_is_common)
+            if key not in _DULL and (key, value) != ("ip", "0")
         )
         when = clock(row["received_ms"])
         plain = f"{when}  {name}{mark}{gap}  {user}{end}  "
@@ -171,6 +171,11 @@ class _Reader:
                 kind = click.style(one["kind"], fg="red", bold=True)
                 why = printable(f"{one['endpoint']} {one['field']}: {one['message']}")
                 yield f"{clock(one['last_ms'])}  {kind} {new:,}×  {why}"
+
+
+def _is_common(item: tuple[str, object]) -> bool:
+    """Say whether a library or the service adds it; the application's own properties come first."""
+    return item[0].startswith(("$", "mp_", "trace_id", "span_")) or item[0] == "ip"
 
 
 def _text(value: object) -> str:

@@ -101,7 +101,7 @@ def test_events_appear_as_they_arrive(emulator: EmulatorProcess) -> None:
     """
     Who, what, with which properties; the last ones first, and failures between them.
     """
-    before = event("Before", 2, plan="pro")
+    before = event("Before", 2, ip="0", mp_lib="python", **{"$os": "Plan 9"}, plan="pro")
     send(emulator, event("Old", 1), before)
     running = Tail(emulator.url, "-n", "1")
     first = running.line()
@@ -109,10 +109,13 @@ def test_events_appear_as_they_arrive(emulator: EmulatorProcess) -> None:
     send(emulator, event("Order\x1b[31m", 3, total=5, tags=["a"]), event("Old", 4, time=1))
     send(emulator, before)
 
-    assert first.split()[1:] == ["Before", "ada", "plan=pro"]
+    assert first.split()[1:] == ["Before", "ada", "plan=pro", "$os=Plan", "9"]
     lines = [running.line() for _ in range(3)]
     told = sorted(" ".join(line.split()[1:]) for line in lines)
-    assert told[:2] == ["Before (duplicate) ada plan=pro", 'Order\\x1b[31m ada total=5 tags=["a"]']
+    assert told[:2] == [
+        "Before (duplicate) ada plan=pro $os=Plan 9",
+        'Order\\x1b[31m ada total=5 tags=["a"]',
+    ]
     assert told[2].startswith("rejected 1× /import properties.time: ")
     assert told[2].endswith("must not be before 1971-01-01")
     assert running.end() == (130, "")

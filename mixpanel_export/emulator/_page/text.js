@@ -35,17 +35,26 @@ export const plain = (value) => (typeof value === "string" ? value : JSON.string
 
 // -- events -------------------------------------------------------------------------------------
 
+// What has a place of its own on the page, or is the same in every event.
+const DULL = new Set(["time", "distinct_id", "$insert_id", "token", "mp_lib", "$lib_version"]);
+
+// What libraries and the service add; the application's own properties come first.
+const COMMON = /^(\$|mp_|ip$|trace_id$|span_)/;
+
 // A row of the stream with what the page shows of it; `user` is whose it is, after all merging.
 export function read(row) {
   const record = JSON.parse(row.line);
   const { event, properties = {} } = record;
-  const { time, distinct_id, $insert_id, token, ...others } = properties;
+  const { time } = properties;
   return {
     ...row,
     record,
     name: String(event),
     time: instant(time) ?? row.received_ms,
-    summary: Object.entries(others).map(([name, value]) => ({ name, value: plain(value) })),
+    summary: Object.entries(properties)
+      .filter(([name, value]) => !DULL.has(name) && !(name === "ip" && value === "0"))
+      .sort(([one], [other]) => COMMON.test(one) - COMMON.test(other))
+      .map(([name, value]) => ({ name, value: plain(value) })),
   };
 }
 
