@@ -119,6 +119,10 @@ def test_access_log_sends_each_request(emulator: EmulatorProcess) -> None:
         "status": 200,
         "user_agent": 'Mozilla/5.0 (X11; \\"Linux\\")',
         "$referrer": "http://example.com/start",
+        # The service's own, from the address.
+        "$city": "Sydney",
+        "$region": "New South Wales",
+        "mp_country_code": "AU",
     }
     assert "$referrer" not in second["properties"]
     assert second["properties"]["distinct_id"] == third["properties"]["distinct_id"]
