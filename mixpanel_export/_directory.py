@@ -18,6 +18,7 @@ import json
 import os
 import secrets
 from contextlib import suppress
+from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -26,6 +27,8 @@ from mixpanel_export import _disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mixpanel_export._settings import Settings
 
 _PART: Final = Struct("<III")
 _ENTRY: Final = _PART.size + 4
@@ -50,6 +53,18 @@ def _hold(path: str) -> bool:
 
 def _let_go(path: str) -> None:
     _held.pop((os.getpid(), path), None)
+
+
+def directory_of(settings: Settings) -> str:
+    """
+    Give the path of the project's directory in the spool.
+
+    Its name tells projects apart and is no credential; the path has no links in it, so that each
+    directory has one name in this process.
+    """
+    who = settings.project_id or (settings.credentials or ("", ""))[0]
+    alias = blake2b(who.encode()).hexdigest()[:16]
+    return os.path.join(os.path.realpath(settings.spool or ""), alias)
 
 
 class Directory:
@@ -121,6 +136,29 @@ class Directory:
         directory = cls(path, lock)
         directory._read_cursor()
         return directory
+
+    @classmethod
+    def look(cls, path: str) -> tuple[Directory, bool] | None:
+        """
+        Open a directory to read it. Whoever holds it may change its files at any moment.
+
+        Returns:
+            It, to be released, and whether a process holds it. `None` if this one does.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        if not _hold(path):
+            return None
+        try:
+            lock = os.open(os.path.join(path, "lock"), os.O_RDONLY)
+        except OSError:
+            _let_go(path)
+            raise
+        held = _disk.is_locked(lock)
+        directory = cls(path, lock)
+        directory._read_cursor()
+        return directory, held
 
     @property
     def about(self) -> dict[str, Any]:

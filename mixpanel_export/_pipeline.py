@@ -717,6 +717,28 @@ class Pipeline:
             process.sender.close()
         return settled
 
+    def adopt(self, timeout: float) -> bool:
+        """
+        Take over what processes left in the spool that are gone, and wait until it is delivered.
+
+        Without this it is done in the background, once something was accepted.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Returns:
+            True if there is nothing more that may be taken over, and nothing is held.
+        """
+        process = self._current()
+        deadline = Deadline(self._clock, timeout)
+        while process.engine.spool is not None:
+            process.engine.spool.adopt()
+            if process.engine.idle:
+                break
+            if not process.settle(lambda: process.engine.idle, deadline):
+                return False
+        return True
+
     async def aflush(self, timeout: float | None = None) -> bool:
         """Flush without blocking the event loop; see `flush`."""
         import asyncio  # whoever awaits has it already, whoever does not need not pay for it

@@ -29,7 +29,6 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -37,7 +36,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from mixpanel_export import _disk
-from mixpanel_export._directory import MAX_REJECTED_BYTES, Directory
+from mixpanel_export._directory import MAX_REJECTED_BYTES, Directory, directory_of
 from mixpanel_export._exceptions import SpoolError
 from mixpanel_export._queue import MemoryQueue
 from mixpanel_export._segment import (
@@ -138,10 +137,7 @@ class SpoolQueue(MemoryQueue):
         self._clock = clock
         self._notices = notices
         self._lock = lock
-        who = settings.project_id or (settings.credentials or ("", ""))[0]
-        alias = blake2b(who.encode()).hexdigest()[:16]
-        # Without links, so that each directory has one name in this process.
-        self._parent = os.path.join(os.path.realpath(settings.spool or ""), alias)
+        self._parent = directory_of(settings)
         self._about = {"format": 1, "host": settings.host}
         self._directory: Directory | None = None
         self._numbers = count()
@@ -475,6 +471,12 @@ class SpoolQueue(MemoryQueue):
             return self._keep()
         finally:
             self._keeping.release()
+
+    def adopt(self) -> None:
+        """Do the same, and look at once for what others left behind; waits for another `keep`."""
+        with self._keeping:
+            self._looked_at = float("-inf")
+            self._keep()
 
     def _keep(self) -> float:
         if self._closed:

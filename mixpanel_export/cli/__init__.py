@@ -9,6 +9,9 @@ The command ``mixpanel-export``.
     _doors          the four ways in which it says so
     _ledger         whether both sides of the demo agree
     _screen         what the demo shows
+    _spool          spool: what waits on disk, seen and moved by hand
+    _survey         what lies there
+    _tables         what the spool's commands show
     _stop           Ctrl-C as a question instead of an exception
 
 Its friends are extras; without them it says how to get them.

@@ -14,6 +14,7 @@ from mixpanel_export import __version__
 _COMMANDS: Final = {
     "demo": "mixpanel_export.cli._demo",
     "emulator": "mixpanel_export.emulator._command",
+    "spool": "mixpanel_export.cli._spool",
 }
 
 
