@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mixpanel_export._directory import Directory
-from mixpanel_export._segment import Orphan
+from mixpanel_export._orphan import Orphan
+from mixpanel_export._rejected import NAMES
 
 _PROJECT: Final = re.compile(r"[0-9a-f]{16}")
-_REJECTED: Final = ("rejected.1.jsonl", "rejected.jsonl")
 
 #: What may be said of a process's directory: its process lives; it is gone; a newer version of this
 #: package wrote it; it may not be read.
@@ -138,7 +138,7 @@ def lines(directory: Directory) -> Iterator[bytes]:
 
 def rejected_files(project: Path) -> list[Path]:
     """Give the files of rejected events of a project, the older one first."""
-    return [project / name for name in _REJECTED if (project / name).exists()]
+    return [project / name for name in reversed(NAMES) if (project / name).exists()]
 
 
 def rejected(spool: Path) -> Iterator[Rejected]:
