@@ -26,7 +26,7 @@ import queue
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mixpanel_export import _rejected
 from mixpanel_export._adoption import Adoption
@@ -42,6 +42,7 @@ from mixpanel_export._segment import (
     number_of,
     record_of,
 )
+from mixpanel_export._stock import Stock
 from mixpanel_export._update import Aside
 
 if TYPE_CHECKING:
@@ -120,18 +121,20 @@ class SpoolQueue(MemoryQueue):
             complain=self._complain,
         )
         self._adoption = Adoption(self._parent, settings.host, notices)
-        self._orphans: list[Orphan] = []
-        # Done with, to be deleted.
-        self._finished: deque[Segment] = deque()
+        self._stock = Stock(
+            self._chain,
+            lock=lock,
+            max_bytes=settings.spool_max_bytes,
+            wake=self.wake,
+            complain=self._complain,
+        )
         # One at a time looks after the directory.
         self._keeping = _thread.allocate_lock()
         self._places: Places | None = None
-        self._turn = False
         self._synced_at = self._looked_at = float("-inf")
         self._always = settings.spool_sync == "always"
         self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._rung = False
-        self._count_orphans()
         self.durable = True
 
     # -- from the callers' threads ----------------------------------------------------------------
@@ -198,25 +201,17 @@ class SpoolQueue(MemoryQueue):
     # -- what waits -------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._lines) + sum(segment.unread for segment in self._chain.segments)
-
-    @property
-    def _adopted_events(self) -> int:
-        return sum(orphan.unread for orphan in self._orphans)
-
-    @property
-    def _disk_bytes(self) -> int:
-        return sum(segment.unread_bytes for segment in [*self._chain.segments, *self._orphans])
+        return len(self._lines) + self._stock.own_events
 
     @property
     def waiting(self) -> int:
         """The number of all lines that wait."""
-        return len(self) + self._adopted_events + len(self._aside)
+        return len(self) + self._stock.adopted_events + len(self._aside)
 
     @property
     def waiting_bytes(self) -> int:
         """The bytes of the lines that wait."""
-        return super().waiting_bytes + self._disk_bytes
+        return super().waiting_bytes + self._stock.bytes
 
     @property
     def held_events(self) -> int:
@@ -226,7 +221,7 @@ class SpoolQueue(MemoryQueue):
     @property
     def held_bytes(self) -> int:
         """The bytes of all that is held, taken or not."""
-        return super().held_bytes + self._disk_bytes
+        return super().held_bytes + self._stock.bytes
 
     @property
     def full_batch(self) -> bool:
@@ -234,7 +229,7 @@ class SpoolQueue(MemoryQueue):
         return (
             len(self) >= self._batch_events
             or self.waiting_bytes >= self._batch_bytes
-            or self._adopted_events > 0
+            or self._stock.adopted_events > 0
         )
 
     @property
@@ -254,13 +249,7 @@ class SpoolQueue(MemoryQueue):
     def take(self) -> list[bytes]:
         """Take the oldest lines, as many as fit one batch; empty if none wait. They remain held."""
         self._places = None
-        self._turn = not self._turn
-        sources: Iterable[Segment] = (
-            [*self._orphans, *self._chain.segments]
-            if self._turn
-            else [*self._chain.segments, *self._orphans]
-        )
-        for segment in sources:
+        for segment in self._stock.in_turn():
             if segment.unread and (lines := self._take_from(segment)):
                 return lines
         return super().take()
@@ -280,7 +269,7 @@ class SpoolQueue(MemoryQueue):
             if not adopted:
                 self.damaged += missing
                 self.shed_events += missing
-            self._settle([Span(segment, segment.read, segment.read, missing)])
+            self._stock.settle([Span(segment, segment.read, segment.read, missing)])
             return lines
         self._places = Places(spans, len(lines), adopted)
         size = sum(map(len, lines))
@@ -306,35 +295,7 @@ class SpoolQueue(MemoryQueue):
         if places is not None:
             places.left -= events
             if not places.left:
-                self._settle(places.spans)
-
-    def _settle(self, spans: Iterable[Span]) -> None:
-        """Note on the disk that *spans* are done with."""
-        by_segment: dict[Segment, list[Span]] = {}
-        for span in spans:
-            by_segment.setdefault(span.segment, []).append(span)
-        for segment, found in by_segment.items():
-            segment.settled += sum(span.lines for span in found)
-            try:
-                parts = [(each.start, each.stop, each.lines) for each in found]
-                segment.directory.settle(segment.number, parts)
-            except OSError as error:
-                self._complain(error)
-            self._finish(segment)
-
-    def _finish(self, segment: Segment) -> None:
-        if not segment.finished or segment in self._finished:
-            return
-        own: list[Any] = self._orphans if isinstance(segment, Orphan) else self._chain.segments
-        own.remove(segment)
-        self._finished.append(segment)
-        self._count_orphans()
-        self.wake()
-
-    def _count_orphans(self) -> None:
-        """Say how much of the disk is left to the chain."""
-        most = self._settings.spool_max_bytes // SEGMENT_BYTES
-        self._chain.most = most - len(self._orphans)
+                self._stock.settle(places.spans)
 
     # -- looking after the directory --------------------------------------------------------------
 
@@ -387,27 +348,15 @@ class SpoolQueue(MemoryQueue):
             except OSError as error:
                 self._complain(error)
         with self._lock:
-            for segment in list(chain.segments):
-                # Everything may have been settled before it was sealed.
-                self._finish(segment)
+            self._stock.finish()
             self._shed()
         chain.prepare(now)
         return interval if self.held_events or chain.failed_at is not None else ADOPTION
 
     def _delete(self) -> None:
-        while self._finished:
-            segment = self._finished.popleft()
-            directory = segment.directory
-            with suppress(OSError):
-                segment.remove()
-            with self._lock:
-                directory.forget(segment.number)
-                last = directory is not self._chain.directory and not any(
-                    orphan.directory is directory for orphan in [*self._orphans, *self._finished]
-                )
-            if last:
-                directory.remove()
-                self._looked_at = float("-inf")
+        if self._stock.delete():
+            # There may be more where that came from.
+            self._looked_at = float("-inf")
 
     # -- adoption ---------------------------------------------------------------------------------
 
@@ -415,13 +364,13 @@ class SpoolQueue(MemoryQueue):
         """Take over what processes left that are gone, a few megabytes at a time."""
         found = self._adoption.look(self._clock.wall())
         # When these are delivered it is looked for more.
-        while sum(orphan.unread_bytes for orphan in self._orphans) < AT_ONCE:
+        while sum(orphan.unread_bytes for orphan in self._stock.orphans) < AT_ONCE:
             directory, orphans = next(found, (None, []))
             if directory is None:
                 return
             with self._lock:
                 self._welcome(orphans)
-                empty = not any(orphan.directory is directory for orphan in self._orphans)
+                empty = not any(orphan.count for orphan in orphans)
             if empty:
                 directory.remove()
             else:
@@ -437,12 +386,7 @@ class SpoolQueue(MemoryQueue):
                 asides.append(Aside(lane_of(lane), line, repeatable=True, place=place))
                 self._room -= len(line)
             orphan.asides_found.clear()
-            if orphan.count:
-                self._orphans.append(orphan)
-            else:
-                with suppress(OSError):
-                    orphan.remove()
-        self._count_orphans()
+            self._stock.welcome(orphan)
         # To the front: they were said before what waits here.
         self._aside.extendleft(reversed(asides))
         self.shed_aside -= len(asides)
@@ -452,13 +396,13 @@ class SpoolQueue(MemoryQueue):
     def _shed(self) -> None:
         """Give up what is too old, and the oldest where there is no room, if that is the policy."""
         oldest = self._clock.wall() - self._settings.spool_max_age
-        sealed = [segment for segment in self._chain.segments if segment.sealed]
-        for segment in [*self._orphans, *sealed]:
+        sealed = self._stock.sealed()
+        for segment in sealed:
             if segment.touched < oldest:
                 self.expired += self._give_up(segment)
         if self._settings.overflow != "drop_oldest" or self._chain.spares or self._chain.has_room:
             return
-        for segment in [*self._orphans, *sealed]:
+        for segment in sealed:
             if given_up := self._give_up(segment):
                 self.evicted += given_up
                 self._notices.warn(
@@ -481,7 +425,7 @@ class SpoolQueue(MemoryQueue):
                 spans.append(aside.place)
         if not isinstance(segment, Orphan):
             self.shed_events += events
-        self._settle(spans)
+        self._stock.settle(spans)
         return sum(span.lines for span in spans)
 
     # -- the end ----------------------------------------------------------------------------------
@@ -513,8 +457,7 @@ class SpoolQueue(MemoryQueue):
 
     def _empty(self) -> None:
         with self._lock:
-            for segment in list(self._chain.segments):
-                self._finish(segment)
+            self._stock.finish()
         self._delete()
         self._chain.empty()
 
@@ -527,8 +470,7 @@ class SpoolQueue(MemoryQueue):
 
     def disown(self) -> None:
         """Close everything and let it lie: in a forked child it is the parent's."""
-        for directory in {orphan.directory for orphan in self._orphans}:
-            directory.release()
+        self._stock.release()
         self._chain.disown()
 
     def bury(self, rejections: Iterable[Rejection]) -> None:
