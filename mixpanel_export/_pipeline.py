@@ -189,14 +189,14 @@ class _Process:
         delivering[_thread.get_ident()] = _getpid()
         try:
             while self.keeper is keeper and not self.inherited:
-                spool.listen(self.keep_safely(spool))
+                spool.bell.listen(self.keep_safely(spool))
         finally:
             delivering.pop(_thread.get_ident(), None)
 
     def keep_safely(self, spool: SpoolQueue) -> float:
         """Look after the spool once; whatever goes wrong, it must go on."""
         try:
-            return spool.keep()
+            return spool.keeper.keep()
         except Exception as error:  # noqa: BLE001 -- a bug, or no memory
             self.notices.warn("bug", f"the spool failed unexpectedly: {type(error).__name__}")
             logger.debug("the spool failed unexpectedly", exc_info=True)
@@ -732,7 +732,7 @@ class Pipeline:
         process = self._current()
         deadline = Deadline(self._clock, timeout)
         while process.engine.spool is not None:
-            process.engine.spool.adopt()
+            process.engine.spool.keeper.adopt()
             if process.engine.idle:
                 break
             if not process.settle(lambda: process.engine.idle, deadline):

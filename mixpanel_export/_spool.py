@@ -12,8 +12,8 @@ of its lines is delivered, rejected or given up, the cursor says that they are d
 not done with when the process ends, in whatever way, is left to the next process that opens the
 directory, or to a sibling that lives.
 
-`put` takes no lock as long as there is room in the segment; see `_chain`. On a thread of its own,
-`keep` has the next one ready, waits for the disk, deletes, adopts and expires.
+`put` takes no lock as long as there is room in the segment; see `_chain`. What else the disk needs,
+`_keeper` does on a thread of its own.
 
 Where the disk fails, what comes is held in memory as without a spool, with a warning, until the
 disk works again. Increments are always held in memory: nobody could know whether to repeat them.
@@ -21,21 +21,18 @@ disk works again. Increments are always held in memory: nobody could know whethe
 
 from __future__ import annotations
 
-import _thread
-import queue
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mixpanel_export import _rejected
 from mixpanel_export._adoption import Adoption
-from mixpanel_export._chain import PATIENCE, Chain, Nowhere
+from mixpanel_export._chain import Chain, Nowhere
 from mixpanel_export._directory import directory_of
+from mixpanel_export._keeper import Bell, Keeper
 from mixpanel_export._orphan import Orphan
 from mixpanel_export._queue import MemoryQueue
 from mixpanel_export._segment import (
-    SEGMENT_BYTES,
     Segment,
     Span,
     lane_of,
@@ -53,12 +50,6 @@ if TYPE_CHECKING:
     from mixpanel_export._notice import Notices
     from mixpanel_export._outcome import Rejection
     from mixpanel_export._settings import Settings
-
-#: Seconds between two looks for what others left behind. Ours.
-ADOPTION: Final = 5.0
-
-#: How many bytes are adopted at once. Ours: enough to be busy with.
-AT_ONCE: Final = 4 * SEGMENT_BYTES
 
 _NEVER: Final = 1 << 62
 
@@ -88,7 +79,7 @@ class SpoolQueue(MemoryQueue):
 
         notices: Where trouble is told.
 
-        lock: The engine's lock, which `keep` takes for moments.
+        lock: The engine's lock, which the keeper takes for moments.
     """
 
     def __init__(
@@ -112,29 +103,36 @@ class SpoolQueue(MemoryQueue):
         self._notices = notices
         self._lock = lock
         self._parent = directory_of(settings)
+        self.bell = Bell()
         self._chain = Chain(
             self._parent,
             {"format": 1, "host": settings.host},
             clock=clock,
             call=self._call,
-            wake=self.wake,
+            wake=self.bell.ring,
             complain=self._complain,
         )
-        self._adoption = Adoption(self._parent, settings.host, notices)
         self._stock = Stock(
             self._chain,
             lock=lock,
             max_bytes=settings.spool_max_bytes,
-            wake=self.wake,
+            wake=self.bell.ring,
             complain=self._complain,
         )
-        # One at a time looks after the directory.
-        self._keeping = _thread.allocate_lock()
         self._places: Places | None = None
-        self._synced_at = self._looked_at = float("-inf")
         self._always = settings.spool_sync == "always"
-        self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._rung = False
+        self.keeper = Keeper(
+            self._chain,
+            self._stock,
+            Adoption(self._parent, settings.host, notices),
+            clock=clock,
+            lock=lock,
+            interval=0.5 if self._always else float(settings.spool_sync),
+            welcome=self._welcome,
+            shed=self._shed,
+            busy=lambda: self.held_events > 0,
+            complain=self._complain,
+        )
         self.durable = True
 
     # -- from the callers' threads ----------------------------------------------------------------
@@ -185,7 +183,7 @@ class SpoolQueue(MemoryQueue):
         if self._always and isinstance(segment, Segment):
             self._chain.sync_one(segment)
         self._ring()
-        self.wake()
+        self.bell.ring()
 
     def _complain(self, error: Exception) -> None:
         # The text of an OSError names the path.
@@ -234,7 +232,7 @@ class SpoolQueue(MemoryQueue):
 
     @property
     def crowded(self) -> bool:
-        """Always False: `keep` makes room on the disk."""
+        """Always False: the keeper makes room on the disk."""
         return False
 
     def arm(self, *, batch: bool) -> None:
@@ -297,84 +295,7 @@ class SpoolQueue(MemoryQueue):
             if not places.left:
                 self._stock.settle(places.spans)
 
-    # -- looking after the directory --------------------------------------------------------------
-
-    def wake(self) -> None:
-        """Have `keep` called soon."""
-        if not self._rung:
-            self._rung = True
-            self.bell.put(None)
-
-    def listen(self, seconds: float) -> None:
-        """Wait until it is time for `keep`, at most so long."""
-        with suppress(queue.Empty):
-            self.bell.get(timeout=seconds)
-        self._rung = False
-
-    def keep(self) -> float:
-        """
-        Do what the disk needs; may take long.
-
-        Returns:
-            In how many seconds to come again, unless `wake` is called before.
-        """
-        if not self._keeping.acquire(blocking=False):
-            return PATIENCE
-        try:
-            return self._keep()
-        finally:
-            self._keeping.release()
-
-    def adopt(self) -> None:
-        """Do the same, and look at once for what others left behind; waits for another `keep`."""
-        with self._keeping:
-            self._looked_at = float("-inf")
-            self._keep()
-
-    def _keep(self) -> float:
-        chain = self._chain
-        if chain.closed:
-            return ADOPTION
-        now = self._clock.monotonic()
-        interval = 0.5 if self._always else float(self._settings.spool_sync)
-        self._delete()
-        if now >= self._synced_at + interval:
-            self._synced_at = now
-            chain.sync()
-        if now >= self._looked_at + ADOPTION:
-            self._looked_at = now
-            try:
-                self._adopt()
-            except OSError as error:
-                self._complain(error)
-        with self._lock:
-            self._stock.finish()
-            self._shed()
-        chain.prepare(now)
-        return interval if self.held_events or chain.failed_at is not None else ADOPTION
-
-    def _delete(self) -> None:
-        if self._stock.delete():
-            # There may be more where that came from.
-            self._looked_at = float("-inf")
-
     # -- adoption ---------------------------------------------------------------------------------
-
-    def _adopt(self) -> None:
-        """Take over what processes left that are gone, a few megabytes at a time."""
-        found = self._adoption.look(self._clock.wall())
-        # When these are delivered it is looked for more.
-        while sum(orphan.unread_bytes for orphan in self._stock.orphans) < AT_ONCE:
-            directory, orphans = next(found, (None, []))
-            if directory is None:
-                return
-            with self._lock:
-                self._welcome(orphans)
-                empty = not any(orphan.count for orphan in orphans)
-            if empty:
-                directory.remove()
-            else:
-                self._ring()
 
     def _welcome(self, orphans: list[Orphan]) -> None:
         asides = []
@@ -390,6 +311,7 @@ class SpoolQueue(MemoryQueue):
         # To the front: they were said before what waits here.
         self._aside.extendleft(reversed(asides))
         self.shed_aside -= len(asides)
+        self._ring()
 
     # -- giving up --------------------------------------------------------------------------------
 
@@ -447,19 +369,8 @@ class SpoolQueue(MemoryQueue):
         if not self._chain.seal():
             return
         # Whoever keeps may be at rest too.
-        self.wake()
-        if not self._keeping.acquire(timeout=PATIENCE):
-            return
-        try:
-            self._empty()
-        finally:
-            self._keeping.release()
-
-    def _empty(self) -> None:
-        with self._lock:
-            self._stock.finish()
-        self._delete()
-        self._chain.empty()
+        self.bell.ring()
+        self.keeper.tidy()
 
     def close(self) -> None:
         """End for good; what is left, others may take over."""

@@ -55,6 +55,7 @@ FLOORS = {
         "_chain": "the files that a process fills, one after the other",
         "_adoption": "what processes left that are gone, found and locked",
         "_stock": "both: read, settled, deleted",
+        "_keeper": "who looks after the files, on a thread of its own",
         "_rejected": "what Mixpanel rejected, kept with the reason",
         "_spool": "what waits, on disk",
         "_transport": "a request goes out, a response or an error comes back",

@@ -18,12 +18,13 @@ from mixpanel_export._batch import Lane
 from mixpanel_export._chain import FEWEST, PATIENCE, SPARES
 from mixpanel_export._directory import Directory, merged
 from mixpanel_export._exceptions import SpoolError
+from mixpanel_export._keeper import ADOPTION
 from mixpanel_export._notice import Notices
 from mixpanel_export._orphan import Orphan
 from mixpanel_export._outcome import Rejection
 from mixpanel_export._segment import DAMAGED, PREAMBLE, SEGMENT_BYTES, START, record_of, walk
 from mixpanel_export._settings import Settings
-from mixpanel_export._spool import ADOPTION, SpoolQueue
+from mixpanel_export._spool import SpoolQueue
 from mixpanel_export._update import Aside
 from mixpanel_export.testing import FakeClock
 
@@ -69,7 +70,7 @@ class Host:
         Look after the directory a while later.
         """
         self.clock.advance(seconds)
-        return self.queue.keep()
+        return self.queue.keeper.keep()
 
     def die(self) -> None:
         """
@@ -459,7 +460,7 @@ def test_not_everything_is_adopted_at_once(
     """
     When the first is delivered, the next follows at once.
     """
-    monkeypatch.setattr("mixpanel_export._spool.AT_ONCE", 1)
+    monkeypatch.setattr("mixpanel_export._keeper.AT_ONCE", 1)
     for _ in range(2):
         dead = start()
         dead.queue.put(b"{}")
@@ -1082,12 +1083,12 @@ def test_the_keeper_is_woken(start: Callable[..., Host]) -> None:
     """
     host = start()
     host.queue.put(b"{}")
-    host.queue.listen(60.0)
-    host.queue.listen(0.001)
-    host.queue.wake()
-    host.queue.wake()
+    host.queue.bell.listen(60.0)
+    host.queue.bell.listen(0.001)
+    host.queue.bell.ring()
+    host.queue.bell.ring()
 
-    assert host.queue.bell.qsize() == 1
+    assert host.queue.bell._bell.qsize() == 1
 
 
 # -- re-entrance ----------------------------------------------------------------------------------
@@ -1174,7 +1175,7 @@ def test_one_keeper_at_a_time(start: Callable[..., Host], monkeypatch: pytest.Mo
     allocate = _disk.allocate
 
     def meanwhile(file: int, size: int) -> None:
-        pauses.append(host.queue.keep())
+        pauses.append(host.queue.keeper.keep())
         allocate(file, size)
 
     monkeypatch.setattr(_disk, "allocate", meanwhile)
@@ -1189,11 +1190,11 @@ def test_a_keeper_that_takes_long_is_not_waited_for(
     """
     A disk may hang; the files are left as they are then.
     """
-    monkeypatch.setattr("mixpanel_export._spool.PATIENCE", 0.01)
+    monkeypatch.setattr("mixpanel_export._keeper.PATIENCE", 0.01)
     host = start()
     host.queue.put(b"{}")
     host.take()
-    with host.queue._keeping:
+    with host.queue.keeper._keeping:
         host.queue.tidy()
 
     assert len(files(tmp_path)) == 1

@@ -157,7 +157,7 @@ def test_a_split_batch_is_settled_part_by_part(bench: Callable[..., Bench]) -> N
     host.run()
     host.spool.disown()
     heir = bench()
-    heir.spool.keep()
+    heir.spool.keeper.keep()
 
     assert (half.delivered, half.rejected, half.queued) == (4, 1, 5)
     assert host.engine.stats.queued == 0
@@ -174,7 +174,7 @@ def test_what_is_adopted_is_in_the_ledger(bench: Callable[..., Bench]) -> None:
     host = bench(connections=1)
     host.put(5)
     mark = host.engine.mark()
-    host.spool.keep()
+    host.spool.keeper.keep()
     host.engine.want(mark)
     before = host.engine.stats
     for _ in range(2):
@@ -219,7 +219,7 @@ def test_at_the_end_nothing_is_abandoned(bench: Callable[..., Bench]) -> None:
     assert host.engine.wait() is None
     host.spool.close()
     heir = bench()
-    heir.spool.keep()
+    heir.spool.keeper.keep()
     assert heir.engine.stats.adopted == 31
 
 
@@ -376,13 +376,13 @@ def test_a_bug_does_not_end_the_care(
     pipeline = start()
     spool = pipeline._process.engine.spool
     assert spool is not None
-    monkeypatch.setattr(type(spool), "keep", _fail)
+    monkeypatch.setattr(type(spool.keeper), "keep", _fail)
 
     pipeline.submit(Event("A"))
 
     assert pipeline.flush(10.0)
     eventually(lambda: "spool failed unexpectedly: RuntimeError" in caplog.text)
-    spool.wake()
+    spool.bell.ring()
 
 
 def _fail(_self: object) -> float:

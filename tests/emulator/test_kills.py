@@ -27,16 +27,16 @@ from tests.emulator.api import Api, Run
 
 ROOT = str(Path(__file__).parents[2])
 
-# What is in flight when its process is killed may arrive twice: the batches are small, since the
-# lives are short. Each call that returned is one line in the pipe: short enough to come whole or
+# What is in flight when its process is killed may arrive twice: here it is little, since the lives
+# are short. Each call that returned is one line in the pipe: short enough to come whole or
 # not at all.
 SETUP = """
 import itertools, logging, os, sys, threading, time
 from mixpanel_export import MixpanelHandler
 life = os.environ["LIFE"]
 handler = MixpanelHandler(
-    token="t", base_url=os.environ["URL"], spool=os.environ["SPOOL"], batch_events=100,
-    flush_interval=0.05, backoff_initial=0.1, backoff_max=0.5, jitter=0.1,
+    token="t", base_url=os.environ["URL"], spool=os.environ["SPOOL"], batch_events=50,
+    connections=1, flush_interval=0.05, backoff_initial=0.1, backoff_max=0.5, jitter=0.1,
 )
 log = logging.getLogger("shop")
 log.setLevel(logging.INFO)
