@@ -19,64 +19,10 @@ from mixpanel_export._chain import FEWEST, PATIENCE, SPARES
 from mixpanel_export._directory import Directory, merged
 from mixpanel_export._exceptions import SpoolError
 from mixpanel_export._keeper import ADOPTION
-from mixpanel_export._notice import Notices
 from mixpanel_export._orphan import Orphan
 from mixpanel_export._outcome import Rejection
 from mixpanel_export._segment import DAMAGED, PREAMBLE, SEGMENT_BYTES, START, record_of, walk
-from mixpanel_export._settings import Settings
-from mixpanel_export._spool import SpoolQueue
-from mixpanel_export._update import Aside
-from mixpanel_export.testing import FakeClock
-
-SET = Aside(Lane.ENGAGE, b'{"$set":{"plan":"pro"}}', repeatable=True)
-ADD = Aside(Lane.ENGAGE, b'{"$add":{"logins":1}}', repeatable=False)
-
-# Eight of these fill a segment, as nearly as makes no difference.
-BIG = SEGMENT_BYTES // 8 - 100
-
-
-class Host:
-    """
-    One process with a spool, as the queue sees it.
-    """
-
-    def __init__(self, root: Path, **fields: object) -> None:
-        given = {"token": "t", "spool": root, "batch_events": 10, **fields}
-        self.clock = FakeClock()
-        self.rings = 0
-        self.queue = SpoolQueue(
-            settings=Settings(**given),  # type: ignore[arg-type] # fields by name, as tests give
-            ring=self.ring,
-            clock=self.clock,
-            notices=Notices(self.clock),
-            lock=threading.Condition(threading.RLock()),
-        )
-
-    def ring(self) -> None:
-        self.rings += 1
-
-    def take(self) -> list[bytes]:
-        """
-        Take all that waits, and settle it.
-        """
-        found = []
-        while lines := self.queue.take():
-            self.queue.release(len(lines), sum(map(len, lines)), self.queue.places())
-            found += lines
-        return found
-
-    def keep(self, seconds: float = ADOPTION) -> float:
-        """
-        Look after the directory a while later.
-        """
-        self.clock.advance(seconds)
-        return self.queue.keeper.keep()
-
-    def die(self) -> None:
-        """
-        End as a killed process does: nothing is written any more, and the lock is gone.
-        """
-        self.queue.disown()
+from tests.spools import ADD, BIG, SET, Host, files, hosting, lines_of
 
 
 @pytest.fixture
@@ -84,29 +30,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Host]]:
     """
     Start processes on one directory; they end after the test.
     """
-    hosts: list[Host] = []
-
-    def start(**fields: object) -> Host:
-        hosts.append(Host(tmp_path, **fields))
-        return hosts[-1]
-
-    yield start
-    for host in hosts:
-        host.queue.close()
-
-
-def lines_of(count: int, size: int = 40) -> list[bytes]:
-    """
-    Return lines that differ.
-    """
-    return [b'{"n":%d,"pad":"' % number + b"x" * (size - 20) + b'"}' for number in range(count)]
-
-
-def files(root: Path, pattern: str = "*.seg") -> list[Path]:
-    """
-    Return the files of all processes.
-    """
-    return sorted(root.glob(f"*/*/{pattern}"))
+    with hosting(tmp_path) as start:
+        yield start
 
 
 # -- in and out -----------------------------------------------------------------------------------

@@ -409,6 +409,28 @@ def _no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
+def test_what_others_left_can_be_waited_for(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    All of it, more than is adopted at once, without an event of one's own.
+    """
+    monkeypatch.setattr("mixpanel_export._keeper.AT_ONCE", 1)
+    for _ in range(3):
+        dead = start(*[ConnectionError("down")] * 50)
+        dead.submit(Event("A"))
+        dead.close(0.0)
+    blocked = start(*[ConnectionError("down")] * 50, backoff_initial=60.0)
+    waited = blocked.adopt(0.05)
+    blocked.close(0.0)
+    heir = start()
+    done = heir.adopt(10.0), heir.adopt(0.0)
+
+    assert (waited, done) == (False, (True, True))
+    assert (heir.stats.adopted, heir.stats.delivered) == (3, 3)
+    assert Pipeline(Settings(token="t", transport=ScriptedTransport())).adopt(0.0)
+
+
 def test_a_fork_has_a_directory_of_its_own(start: Callable[..., Pipeline], tmp_path: Path) -> None:
     """
     The child starts empty; what the parent holds is the parent's.
