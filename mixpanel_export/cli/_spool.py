@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Final
@@ -41,7 +42,21 @@ _REJECTED = click.option(
 )
 
 
-@click.group(name="spool")
+class _Careful(click.Group):
+    """A group whose commands work with files, some of them somebody else's."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; what the system does not let it do is said without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # Who read our output has had enough; click knows.
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(name="spool", cls=_Careful)
 def spool() -> None:
     """
     See and move what waits on disk.
@@ -200,14 +215,9 @@ def export(directory: Path, project: str | None, rejected: bool, output: Path | 
                     written += text.count(b"\n")
                 continue
             for process in processes(path):
-                with ExitStack() as stack:
-                    held = _held(process, stack)
-                    if held is None:
-                        skipped += 1
-                        continue
-                    for line in _survey.lines(held):
-                        file.write(line + b"\n")
-                        written += 1
+                count = _export(process, file)
+                skipped += count is None
+                written += count or 0
     click.echo(f"{written:,} lines written", err=True)
     _tell_of_skipped(skipped)
     sys.exit(skipped > 0)
@@ -219,26 +229,33 @@ def _writing(output: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    try:
-        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(file, "wb") as opened:  # noqa: PTH123 -- it is open already, for nobody else
         yield opened
 
 
-def _held(process: Path, stack: ExitStack) -> Directory | None:
-    """Lock the directory of a process that is gone, as long as *stack*; None if that cannot be."""
+def _export(process: Path, file: IO[bytes]) -> int | None:
+    """Write what a process that is gone has left; how many lines, None if it is not for us."""
     directory = Directory.adopt(str(process))
-    if directory is not None:
-        stack.callback(directory.release)
-    return directory
+    if directory is None:
+        return None
+    written = 0
+    try:
+        for line in _survey.lines(directory):
+            file.write(line + b"\n")
+            written += 1
+    except ValueError:
+        # A newer version's.
+        return None
+    finally:
+        directory.release()
+    return written
 
 
 def _tell_of_skipped(skipped: int) -> None:
     if skipped:
         click.echo(
-            f"{skipped} processes were left alone: they live, or their files may not be read",
+            f"{skipped} processes were left alone: they live, or their files cannot be read",
             err=True,
         )
 

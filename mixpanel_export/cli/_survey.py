@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -30,7 +31,7 @@ class Left:
     """The name of the project's directory."""
 
     process: str
-    """The name of the process's directory: its number and a random one."""
+    """The name of the process's directory: its number and a random one; ``""`` if not known."""
 
     state: str
     """`ALIVE`, `GONE`, `NEWER` or `CLOSED`. Of the last two nothing more is known."""
@@ -83,9 +84,18 @@ def processes(project: Path) -> list[Path]:
 def survey(spool: Path) -> Iterator[Left]:
     """Say what lies in *spool*, process by process."""
     for project in projects(spool):
-        for path in processes(project):
-            if left := _look_safely(project.name, path):
-                yield left
+        yield from _survey(project)
+
+
+def _survey(project: Path) -> Iterator[Left]:
+    try:
+        paths = processes(project)
+    except PermissionError:
+        yield Left(project.name, "", CLOSED)
+        return
+    for path in paths:
+        if left := _look_safely(project.name, path):
+            yield left
 
 
 def _look_safely(project: str, path: Path) -> Left | None:
@@ -144,7 +154,10 @@ def rejected_files(project: Path) -> list[Path]:
 def rejected(spool: Path) -> Iterator[Rejected]:
     """Say how much was rejected, project by project; only where there is something."""
     for project in projects(spool):
-        texts = [path.read_bytes() for path in rejected_files(project)]
+        texts = []
+        # Of a project that may not be read `survey` tells.
+        with suppress(PermissionError):
+            texts = [path.read_bytes() for path in rejected_files(project)]
         if texts:
             count = sum(text.count(b"\n") for text in texts)
             yield Rejected(project.name, count, sum(map(len, texts)))

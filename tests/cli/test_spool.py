@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -189,14 +189,32 @@ def test_ls_says_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Directory, "look", denied)
     ran = run("ls", tmp_path)
+    states = sorted(str(row["state"]) for row in listed(tmp_path)["processes"])
+    exported = run("export", tmp_path)
+    monkeypatch.setattr(Path, "iterdir", closed(newer.parent))
+    nothing = listed(tmp_path)
+    refused = run("purge", tmp_path, "--yes")
 
-    assert ran.exit_code == 1
-    assert sorted(str(row["state"]) for row in listed(tmp_path)["processes"]) == [
-        "gone",
-        "newer version",
-        "no access",
-    ]
+    assert (ran.exit_code, exported.exit_code) == (1, 1)
+    assert states == ["gone", "newer version", "no access"]
+    assert len(exported.stdout.splitlines()) == 2 * 2
+    assert [row["state"] for row in nothing["processes"]] == ["no access"]
+    assert (refused.exit_code, refused.stderr) == (1, "Error: [Errno 13] Permission denied\n")
     assert ours.exists()
+
+
+def closed(folder: Path) -> Callable[[Path], Iterator[Path]]:
+    """
+    Return what lists folders, but not this one.
+    """
+    iterdir = Path.iterdir
+
+    def listing(path: Path) -> Iterator[Path]:
+        if path == folder:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    return listing
 
 
 def test_ls_counts_damage_and_what_was_rejected(tmp_path: Path) -> None:
