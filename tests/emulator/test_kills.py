@@ -247,7 +247,7 @@ def test_two_hundred_kills_lose_nothing(running: Run, tmp_path: Path, shape: str
     """
     api = running("--max-stored", "0")
     api.emulator.faults([*FAULTS, lost_answers(300)])
-    killer = Killer(api, tmp_path, longest=4.0)
+    killer = Killer(api, tmp_path, longest=8.0)
 
     killer.kill([shape] * 50)
 
