@@ -101,7 +101,6 @@ class SpoolQueue(MemoryQueue):
         self._settings = settings
         self._clock = clock
         self._notices = notices
-        self._lock = lock
         self._parent = directory_of(settings)
         self.bell = Bell()
         self._chain = Chain(
