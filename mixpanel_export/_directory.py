@@ -6,7 +6,6 @@ A directory of segments: that of one process, or of one that is gone.
     spool/<project>/<process>/lock            held as long as the process lives
                               cursor          which parts of which segments are done with
                               00000000.seg …  see `_segment`
-    spool/<project>/rejected.jsonl            what Mixpanel rejected, and why
 
 The cursor is a list of parts and not one number, since batches are settled in any order. Part by
 part it is appended to, and written anew when it has become long.
@@ -16,8 +15,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from contextlib import suppress
+from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -27,14 +28,19 @@ from mixpanel_export import _disk
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PART: Final = Struct("<III")
+    from mixpanel_export._settings import Settings
+
+# The name of a directory while it is made.
+_HIDDEN: Final = re.compile(r"\.\d+-[0-9a-f]{8}")
+
+_PART: Final = Struct("<IIII")
 _ENTRY: Final = _PART.size + 4
 
 #: So many entries are written until the cursor is written anew. Ours: 64 KB.
 _LONG: Final = 4096
 
-#: How large a file of rejected events may grow, in bytes; one older file is kept beside it. Ours.
-MAX_REJECTED_BYTES: Final = 4 * 1024 * 1024
+#: A part of a segment: where it starts and stops, and how many records in it are done with.
+Part = tuple[int, int, int]
 
 # The directories that this process holds, and its number. A POSIX lock on one's own file is granted
 # again, and lost when any descriptor of the file is closed: so these are never opened twice. A
@@ -52,6 +58,18 @@ def _let_go(path: str) -> None:
     _held.pop((os.getpid(), path), None)
 
 
+def directory_of(settings: Settings) -> str:
+    """
+    Give the path of the project's directory in the spool.
+
+    Its name tells projects apart and is no credential; the path has no links in it, so that each
+    directory has one name in this process.
+    """
+    who = settings.project_id or (settings.credentials or ("", ""))[0]
+    alias = blake2b(who.encode()).hexdigest()[:16]
+    return os.path.join(os.path.realpath(settings.spool or ""), alias)
+
+
 class Directory:
     """
     A directory that this process has locked; see `make` and `adopt`.
@@ -65,7 +83,7 @@ class Directory:
         self._cursor = -1
         self._entries = 0
         #: The parts of each segment, by its number, that are done with: sorted, none touching.
-        self.settled: dict[int, list[tuple[int, int]]] = {}
+        self.settled: dict[int, list[Part]] = {}
 
     @classmethod
     def make(cls, parent: str, about: dict[str, Any]) -> Directory:
@@ -90,14 +108,15 @@ class Directory:
         # Nobody shall find it before it is locked.
         hidden = os.path.join(parent, f".{name}")
         os.mkdir(hidden, 0o700)
-        lock = os.open(os.path.join(hidden, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = -1
         _hold(path)
         try:
+            lock = os.open(os.path.join(hidden, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
             _disk.require_lock(lock)
             os.write(lock, json.dumps(about).encode())
             os.rename(hidden, path)
         except BaseException:
-            os.close(lock)
+            cls(hidden, lock).remove()
             _let_go(path)
             raise
         for each in (os.path.dirname(parent), parent):
@@ -122,6 +141,50 @@ class Directory:
         directory._read_cursor()
         return directory
 
+    @classmethod
+    def sweep(cls, hidden: str, before: float) -> None:
+        """
+        Delete what a process left that was killed while it made its directory.
+
+        Args:
+            hidden: The path, whose name begins with a dot.
+
+            before: What is newer, in seconds since the epoch, may still be in the making.
+        """
+        if not _HIDDEN.fullmatch(os.path.basename(hidden)):
+            return
+        with suppress(OSError):
+            if os.stat(hidden).st_mtime >= before:
+                return
+            if directory := cls.adopt(hidden):
+                directory.remove()
+            else:
+                # Not even the lock was made; else somebody has it, and the directory is not empty.
+                os.rmdir(hidden)
+
+    @classmethod
+    def look(cls, path: str) -> tuple[Directory, bool] | None:
+        """
+        Open a directory to read it. Whoever holds it may change its files at any moment.
+
+        Returns:
+            It, to be released, and whether a process holds it. `None` if this one does.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        if not _hold(path):
+            return None
+        try:
+            lock = os.open(os.path.join(path, "lock"), os.O_RDONLY)
+        except OSError:
+            _let_go(path)
+            raise
+        held = _disk.is_locked(lock)
+        directory = cls(path, lock)
+        directory._read_cursor()
+        return directory, held
+
     @property
     def about(self) -> dict[str, Any]:
         """What its process wrote about it; empty if that cannot be read."""
@@ -140,7 +203,7 @@ class Directory:
 
     # -- the cursor -------------------------------------------------------------------------------
 
-    def settle(self, number: int, parts: Iterable[tuple[int, int]]) -> None:
+    def settle(self, number: int, parts: Iterable[Part]) -> None:
         """
         Note that *parts* of segment *number* are done with.
 
@@ -172,11 +235,11 @@ class Directory:
                 data = file.read()
         except OSError:
             return
-        found: dict[int, list[tuple[int, int]]] = {}
+        found: dict[int, list[Part]] = {}
         for begin in range(0, len(data) - _ENTRY + 1, _ENTRY):
-            number, start, stop = _PART.unpack_from(data, begin)
-            if data[begin : begin + _ENTRY] == _entry(number, start, stop):
-                found.setdefault(number, []).append((start, stop))
+            number, *part = _PART.unpack_from(data, begin)
+            if data[begin : begin + _ENTRY] == _entry(number, *part):
+                found.setdefault(number, []).append((part[0], part[1], part[2]))
         self.settled = {number: merged(parts) for number, parts in found.items()}
         # What is appended must stand at a multiple of an entry: begin a new file.
         self._entries = _LONG
@@ -220,17 +283,18 @@ class Directory:
         self.release()
 
 
-def _entry(number: int, start: int, stop: int) -> bytes:
-    part = _PART.pack(number, start, stop)
+def _entry(number: int, start: int, stop: int, lines: int) -> bytes:
+    part = _PART.pack(number, start, stop, lines)
     return part + crc32(part).to_bytes(4, "little")
 
 
-def merged(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort *parts*, each a start and a stop, and join those that touch or overlap."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in sorted(parts):
+def merged(parts: Iterable[Part]) -> list[Part]:
+    """Sort *parts*, and join those that touch or overlap."""
+    joined: list[Part] = []
+    for start, stop, lines in sorted(parts):
         if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+            first, last, before = joined[-1]
+            joined[-1] = first, max(stop, last), before + lines
         else:
-            joined.append((start, stop))
+            joined.append((start, stop, lines))
     return joined

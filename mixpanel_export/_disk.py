@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from types import ModuleType
 from typing import Final
 
 from mixpanel_export._exceptions import SpoolError
@@ -13,6 +14,14 @@ from mixpanel_export._exceptions import SpoolError
 _REMOTE: Final = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
 )
+
+
+def _fcntl() -> ModuleType:
+    try:
+        import fcntl
+    except ImportError:
+        raise SpoolError("this system has no POSIX locks") from None
+    return fcntl
 
 
 def lock(file: int) -> bool:
@@ -28,15 +37,30 @@ def lock(file: int) -> bool:
     Raises:
         SpoolError: If this system, such as Windows, has no such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        raise SpoolError("this system has no POSIX locks") from None
+    fcntl = _fcntl()
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
+
+
+def is_locked(file: int) -> bool:
+    """
+    Say whether another process holds the lock of an open file.
+
+    Raises:
+        SpoolError: As `lock`.
+    """
+    fcntl = _fcntl()
+    try:
+        # A shared lock needs no permission to write. It is asked for the shortest time, since who
+        # wants the file for good is told that it is locked.
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_UN)
+    except OSError:
+        return True
+    return False
 
 
 def require_lock(file: int) -> None:

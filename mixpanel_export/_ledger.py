@@ -61,7 +61,10 @@ class Stats:
     """Records that are no events."""
 
     damaged: int = 0
-    """Found broken in a spool, and left out."""
+    """
+    Found broken in a spool, and left out. Of what was written shortly before its process ended,
+    places are counted: nobody knows how many events stood there.
+    """
 
     retries: int = 0
     """Requests that brought no verdict and were, or will be, made again."""

@@ -189,14 +189,14 @@ class _Process:
         delivering[_thread.get_ident()] = _getpid()
         try:
             while self.keeper is keeper and not self.inherited:
-                spool.listen(self.keep_safely(spool))
+                spool.bell.listen(self.keep_safely(spool))
         finally:
             delivering.pop(_thread.get_ident(), None)
 
     def keep_safely(self, spool: SpoolQueue) -> float:
         """Look after the spool once; whatever goes wrong, it must go on."""
         try:
-            return spool.keep()
+            return spool.keeper.keep()
         except Exception as error:  # noqa: BLE001 -- a bug, or no memory
             self.notices.warn("bug", f"the spool failed unexpectedly: {type(error).__name__}")
             logger.debug("the spool failed unexpectedly", exc_info=True)
@@ -717,6 +717,28 @@ class Pipeline:
             process.sender.close()
         return settled
 
+    def adopt(self, timeout: float) -> bool:
+        """
+        Take over what processes left in the spool that are gone, and wait until it is delivered.
+
+        Without this it is done in the background, once something was accepted.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Returns:
+            True if there is nothing more that may be taken over, and nothing is held.
+        """
+        process = self._current()
+        deadline = Deadline(self._clock, timeout)
+        while process.engine.spool is not None:
+            process.engine.spool.keeper.adopt()
+            if process.engine.idle:
+                break
+            if not process.settle(lambda: process.engine.idle, deadline):
+                return False
+        return True
+
     async def aflush(self, timeout: float | None = None) -> bool:
         """Flush without blocking the event loop; see `flush`."""
         import asyncio  # whoever awaits has it already, whoever does not need not pay for it
@@ -868,7 +890,8 @@ class Pipeline:
     @staticmethod
     def _is_used(process: _Process) -> bool:
         """Say whether anything was taken in; before that nothing is started, not even to end it."""
-        return any(process.engine.mark()) or process.engine.queue.held_events > 0
+        queue = process.engine.queue
+        return any(process.engine.mark()) or queue.held_events > 0 or queue.adopted > 0
 
     @staticmethod
     def _give_up(process: _Process) -> int:

@@ -3,17 +3,19 @@ A segment: one file of records, each a line with a checksum.
 
 ::
 
-    MXSPOOL 1 | magic lane size crc line | magic lane size crc line | … | zeros
+    MXSPOOL 1 | mark | magic lane size crc line | magic lane size crc line | … | zeros
 
 A record is written by one statement in which CPython lets neither another thread nor a signal come
 in. A process that is killed in the middle of it leaves a record that fails its checksum, and whose
 `emit` never returned.
+
+The mark says how many records stood up to which place when somebody last looked. So whoever finds
+damage later knows how many it has cost, even where a whole page is gone.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from mmap import mmap
 from pathlib import Path
 from struct import Struct
@@ -24,7 +26,7 @@ from mixpanel_export import _disk
 from mixpanel_export._batch import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from mixpanel_export._directory import Directory
 
@@ -34,6 +36,13 @@ SEGMENT_BYTES: Final = 4 * 1024 * 1024
 
 #: How a file begins; the last byte is the version of the format.
 PREAMBLE: Final = b"MXSPOOL\x01".ljust(16, b"\0")
+
+# Where the mark stands: an end, a count, and the checksum of both.
+_MARK: Final = slice(len(PREAMBLE), len(PREAMBLE) + 12)
+_pair: Final = Struct("<II")
+
+#: Where the first record stands.
+START: Final = len(PREAMBLE) + 16
 
 # JSON holds no control character, and with the lane behind it this is one: so it is never found
 # inside a line.
@@ -104,6 +113,15 @@ def walk(data: bytes | mmap, start: int, stop: int) -> Iterator[Found]:
         start = end
 
 
+def mark_of(data: bytes) -> tuple[int, int] | None:
+    """Give the mark of a file: an end, and how many records stood before it; `None` without."""
+    mark = data[_MARK]
+    if len(mark) < 12 or crc32(mark[:8]).to_bytes(4, "little") != mark[8:]:
+        return None
+    end, count = _pair.unpack(mark[:8])
+    return end, count
+
+
 class Span(NamedTuple):
     """Records that stand side by side in one segment."""
 
@@ -113,14 +131,14 @@ class Span(NamedTuple):
     lines: int
 
 
-def _gather(
+def gather(
     segment: Segment, data: bytes | mmap, part: tuple[int, int], most: int, room: int
-) -> tuple[list[bytes], list[Span], int, int]:
-    """Read events; give the lines, where they stand, the damaged places and where to go on."""
+) -> tuple[list[bytes], list[Span], int]:
+    """Read events; give the lines, where they stand, and where to go on."""
     start, stop = part
     lines: list[bytes] = []
     spans: list[Span] = []
-    count = damaged = 0
+    count = 0
     end = start
     for lane, line, begin, finish in walk(data, start, stop):
         if lane == EVENT:
@@ -135,13 +153,12 @@ def _gather(
             count += 1
             end = finish
             continue
-        damaged += lane == DAMAGED
         if count:
             spans.append(Span(segment, start, end, count))
             count = 0
     if count:
         spans.append(Span(segment, start, end, count))
-    return lines, spans, damaged, stop
+    return lines, spans, stop
 
 
 class Segment:
@@ -197,13 +214,13 @@ class Segment:
             raise
         self.map[: len(PREAMBLE)] = PREAMBLE
         #: Where the next record goes; beyond the end of the file once one did not fit.
-        self.end = len(PREAMBLE)
+        self.end = START
         #: How many records were put, how many of them not events, and a count that rings.
         self.count = 0
         self.asides = 0
         self.alarm = 0
         #: Where to read on; how many events were read; how many records are done with.
-        self.read = len(PREAMBLE)
+        self.read = START
         self.taken = 0
         self.settled = 0
         #: True when no more records come.
@@ -232,7 +249,16 @@ class Segment:
         """True if all its records are done with."""
         return self.sealed and self.settled >= self.count
 
-    def take(self, most: int, room: int) -> tuple[list[bytes], list[Span], int]:
+    def mark(self) -> int:
+        """Write down how many records there are, and return up to where."""
+        # One statement without a call: no record comes between the two.
+        end, count = self.end, self.count
+        end = min(end, SEGMENT_BYTES)
+        mark = _pair.pack(end, count)
+        self.map[_MARK] = mark + crc32(mark).to_bytes(4, "little")
+        return end
+
+    def take(self, most: int, room: int) -> tuple[list[bytes], list[Span]]:
         """
         Read the next events.
 
@@ -242,13 +268,13 @@ class Segment:
             room: How many bytes of JSON at most, unless the first takes more.
 
         Returns:
-            The lines, where they stand, and how many damaged places were passed.
+            The lines, and where they stand. None, though some are unread, if these were damaged.
         """
-        stop = self.limit
-        lines, spans, damaged, read = _gather(self, self.map, (self.read, stop), most, room)
-        self.read = read
+        # Not beyond the mark: what is settled is part of what it counts.
+        part = self.read, self.mark()
+        lines, spans, self.read = gather(self, self.map, part, most, room)
         self.taken += len(lines)
-        return lines, spans, damaged
+        return lines, spans
 
     def sync(self) -> None:
         """
@@ -257,7 +283,7 @@ class Segment:
         Raises:
             OSError: If the disk fails.
         """
-        limit = self.limit
+        limit = self.mark()
         _disk.sync(self.file)
         self.synced = limit
 
@@ -272,106 +298,3 @@ class Segment:
         """Close and delete it."""
         self.close()
         Path(self.path).unlink(missing_ok=True)
-
-
-class Orphan(Segment):
-    """
-    A segment that a dead process left.
-
-    It is read, not mapped: whoever cuts a mapped file short kills those who look at it.
-
-    Args:
-        directory: Where it is.
-
-        number: Which of its directory's files it is.
-
-        settled: The parts that are done with, as pairs of start and stop.
-
-    Raises:
-        OSError: If it cannot be read.
-
-        ValueError: If it is of a format that is not known here.
-    """
-
-    __slots__ = ("_data", "_gaps", "asides_found", "damaged", "stop")
-
-    def __init__(
-        self, directory: Directory, number: int, settled: Iterable[tuple[int, int]]
-    ) -> None:
-        self.directory = directory
-        self.number = number
-        self.path = os.path.join(directory.path, f"{number:08}.seg")
-        self.touched = os.stat(self.path).st_mtime
-        data = self._load()
-        size = len(data)
-        #: What goes by other lanes.
-        self.asides_found: list[Found] = []
-        self.damaged = 0
-        self.count = self.asides = self.taken = self.settled = 0
-        self.alarm = 0
-        self.sealed = True
-        self.synced = self.end = self.read = self.stop = 0
-        self._data: bytes | None = None
-        self._gaps: deque[tuple[int, int]] = deque()
-        known = data[:8] == PREAMBLE[:8]
-        if not known and data[:7] == PREAMBLE[:7] and data[7:8] > PREAMBLE[7:8]:
-            raise ValueError("it was written by a newer version")
-        if not known or size < SEGMENT_BYTES:
-            # One that could not be made is no damage.
-            self.damaged += data.strip(b"\0") != b""
-        begin = len(PREAMBLE) if known else 0
-        for start, stop in [*settled, (size, size)]:
-            if begin < start:
-                self._gaps.append((begin, min(start, size)))
-            begin = max(begin, stop)
-        for start, stop in self._gaps:
-            self._survey(data, start, stop)
-
-    def _survey(self, data: bytes, start: int, stop: int) -> None:
-        count = size = 0
-        for found in walk(data, start, stop):
-            if found[0] == DAMAGED:
-                self.damaged += 1
-                continue
-            count += 1
-            size += found[3] - found[2]
-            if found[0] != EVENT:
-                self.asides += 1
-                self.asides_found.append(found)
-        self.count += count
-        self.end += size
-
-    def _load(self) -> bytes:
-        with open(self.path, "rb") as file:
-            return file.read(SEGMENT_BYTES)
-
-    @property
-    def limit(self) -> int:
-        """Up to where records may stand."""
-        return SEGMENT_BYTES
-
-    @property
-    def unread_bytes(self) -> int:
-        """About how many bytes are still to be read."""
-        return self.end * self.unread // max(1, self.count)
-
-    def take(self, most: int, room: int) -> tuple[list[bytes], list[Span], int]:
-        """Read the next events; see `Segment.take`. Damage was counted when it was found."""
-        lines: list[bytes] = []
-        spans: list[Span] = []
-        data = self._data = self._load() if self._data is None else self._data
-        while not lines and (self.read < self.stop or self._gaps):
-            if self.read >= self.stop:
-                self.read, self.stop = self._gaps.popleft()
-            part = self.read, self.stop
-            lines, spans, _, self.read = _gather(self, data, part, most, room)
-        self.taken += len(lines)
-        if not self.unread:
-            self._data = None
-        return lines, spans, 0
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def sync(self) -> None:
-        """Nothing is written."""

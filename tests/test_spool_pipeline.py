@@ -157,7 +157,7 @@ def test_a_split_batch_is_settled_part_by_part(bench: Callable[..., Bench]) -> N
     host.run()
     host.spool.disown()
     heir = bench()
-    heir.spool.keep()
+    heir.spool.keeper.keep()
 
     assert (half.delivered, half.rejected, half.queued) == (4, 1, 5)
     assert host.engine.stats.queued == 0
@@ -174,7 +174,7 @@ def test_what_is_adopted_is_in_the_ledger(bench: Callable[..., Bench]) -> None:
     host = bench(connections=1)
     host.put(5)
     mark = host.engine.mark()
-    host.spool.keep()
+    host.spool.keeper.keep()
     host.engine.want(mark)
     before = host.engine.stats
     for _ in range(2):
@@ -219,7 +219,7 @@ def test_at_the_end_nothing_is_abandoned(bench: Callable[..., Bench]) -> None:
     assert host.engine.wait() is None
     host.spool.close()
     heir = bench()
-    heir.spool.keep()
+    heir.spool.keeper.keep()
     assert heir.engine.stats.adopted == 31
 
 
@@ -376,13 +376,13 @@ def test_a_bug_does_not_end_the_care(
     pipeline = start()
     spool = pipeline._process.engine.spool
     assert spool is not None
-    monkeypatch.setattr(type(spool), "keep", _fail)
+    monkeypatch.setattr(type(spool.keeper), "keep", _fail)
 
     pipeline.submit(Event("A"))
 
     assert pipeline.flush(10.0)
     eventually(lambda: "spool failed unexpectedly: RuntimeError" in caplog.text)
-    spool.wake()
+    spool.bell.ring()
 
 
 def _fail(_self: object) -> float:
@@ -407,6 +407,28 @@ def test_no_thread_for_the_disk(
 
 def _no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_what_others_left_can_be_waited_for(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    All of it, more than is adopted at once, without an event of one's own.
+    """
+    monkeypatch.setattr("mixpanel_export._keeper.AT_ONCE", 1)
+    for _ in range(3):
+        dead = start(*[ConnectionError("down")] * 50)
+        dead.submit(Event("A"))
+        dead.close(0.0)
+    blocked = start(*[ConnectionError("down")] * 50, backoff_initial=60.0)
+    waited = blocked.adopt(0.05)
+    blocked.close(0.0)
+    heir = start()
+    done = heir.adopt(10.0), heir.adopt(0.0)
+
+    assert (waited, done) == (False, (True, True))
+    assert (heir.stats.adopted, heir.stats.delivered) == (3, 3)
+    assert Pipeline(Settings(token="t", transport=ScriptedTransport())).adopt(0.0)
 
 
 def test_a_fork_has_a_directory_of_its_own(start: Callable[..., Pipeline], tmp_path: Path) -> None:

@@ -14,8 +14,12 @@ from mixpanel_export import __version__
 _COMMANDS: Final = {
     "demo": "mixpanel_export.cli._demo",
     "emulator": "mixpanel_export.emulator._command",
+<<<<<<< HEAD
     "run": "mixpanel_export.cli._run",
     "tail": "mixpanel_export.cli._tail",
+=======
+    "spool": "mixpanel_export.cli._spool",
+>>>>>>> spool2
 }
 
 

@@ -56,11 +56,12 @@ def test_help_shows_how_to_begin(option: str) -> None:
         "demo",
         "emulator",
         "run",
+        "spool",
         "tail",
     ]
 
 
-@pytest.mark.parametrize("command", ["demo", "emulator", "run", "tail"])
+@pytest.mark.parametrize("command", ["demo", "emulator", "run", "spool", "tail"])
 def test_each_command_explains_itself(command: str) -> None:
     """
     Each command has a help of its own under its own name.
@@ -96,6 +97,7 @@ def test_an_unknown_command_is_an_error() -> None:
     [
         ("click", "--help", "mixpanel-export[cli]"),
         ("rich", "demo", "mixpanel-export[cli,emulator]"),
+        ("rich", "spool ls .", "mixpanel-export[cli]"),
         ("starlette", "demo", "mixpanel-export[cli,emulator]"),
         ("uvicorn", "emulator", "mixpanel-export[emulator]"),
         ("rich", "run true", "mixpanel-export[cli,emulator]"),

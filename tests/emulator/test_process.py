@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 import mixpanel_export.emulator
-from mixpanel_export.emulator import EmulatorProcess
+from mixpanel_export.emulator import EmulatorProcess, _serve
 from mixpanel_export.emulator._options import DEFAULT_PORT
 from tests.emulator.api import Api, events
 
@@ -255,6 +255,17 @@ def test_stopping_twice_is_stopping_once() -> None:
     emulator = EmulatorProcess()
     emulator.stop()
     emulator.stop()
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """
+    Its connections send at once; otherwise each answer after the first would take 40 ms longer.
+    """
+    with _serve._bind("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def run(script: str, *, status: int = 0) -> str:
