@@ -215,24 +215,58 @@ def scrub(text: str) -> str:
     return text if found == text[:_LOOK] else found
 
 
+# Texts that differ in their digits only have one shape, and most shapes come again and again: the
+# addresses of a shop's pages. What `scrub` looks for has digits in places, seldom a certain one.
+_SHAPE: Final = str.maketrans("123456789", "0" * 9)
+_CERTAIN: Final = re.compile(r"A0T|GR00")
+_SHAPES: Final[set[str]] = set()
+_MOST_SHAPES: Final = 20_000
+
+
 def scrubbed_among(texts: Sequence[str]) -> set[str]:
     """
-    Find those of *texts* that `scrub` would change.
+    Find those of *texts*, without a line break in any, that `scrub` would change.
 
-    The same as asking it for each, but most of the work is one look at all of them together.
+    The same as asking it for each, but what it would look for is looked for in all of them at once,
+    and in each shape once.
     """
-    whole = "\n".join(texts)
+    shapes = "\n".join(texts).translate(_SHAPE).split("\n")
+    if len(shapes) != len(texts):
+        return {text for text in texts if scrub(text) is not text}
+    unknown = list(set(shapes) - _SHAPES)
+    suspects = _suspects(unknown)
+    if len(_SHAPES) >= _MOST_SHAPES:
+        _SHAPES.clear()
+    _SHAPES.update(unknown)
+    _SHAPES.difference_update(suspects)
+    if not suspects:
+        return set()
+    return {
+        text
+        for text, shape in zip(texts, shapes, strict=True)
+        if shape in suspects and scrub(text) is not text
+    }
+
+
+def _suspects(shapes: Sequence[str]) -> set[str]:
+    """Find the shapes of which some text may hold a secret."""
+    whole = "\n".join(shapes)
     lower = whole.lower()
     if len(lower) != len(whole):
         # One of the few letters whose small form is longer: the places would not agree.
-        return {text for text in texts if scrub(text) is not text}
-    suspects = {text for text in texts if "://" in text} if "@" in whole else set()
+        return set(shapes)
+    suspects = {shape for shape in shapes if "://" in shape} if "@" in whole else set()
     ends: list[int] = []
-    for pattern, within in ((_DIGITS, whole), (_HINTS, whole), (_WORDS, lower)):
+    for pattern, within in (
+        (_DIGITS, whole),
+        (_HINTS, whole),
+        (_CERTAIN, whole),
+        (_WORDS, lower),
+    ):
         for match in pattern.finditer(within):
-            ends = ends or list(accumulate(len(text) + 1 for text in texts))
-            suspects.add(texts[bisect_right(ends, match.start())])
-    return {text for text in suspects if scrub(text) is not text}
+            ends = ends or list(accumulate(len(shape) + 1 for shape in shapes))
+            suspects.add(shapes[bisect_right(ends, match.start())])
+    return suspects
 
 
 def is_card(number: int) -> bool:

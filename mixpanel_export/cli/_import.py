@@ -177,8 +177,8 @@ def import_(  # noqa: PLR0913 -- each is a flag
     Bring history into Mixpanel.
 
     A SOURCE is a file, a pattern such as 'logs/**/*.gz', - for standard input, or an address such
-    as s3://bucket/events/*.parquet. Formats and compression (gzip, zstd) are found out: NDJSON, JSON,
-    CSV, Parquet, access logs. MIXPANEL_TOKEN says which project; every other setting has its
+    as s3://bucket/events/*.parquet. Formats and compression (gzip, zstd) are found out: NDJSON,
+    JSON, CSV, Parquet, access logs. MIXPANEL_TOKEN says which project; every other setting has its
     MIXPANEL_ variable, too.
 
     \b
@@ -187,9 +187,9 @@ def import_(  # noqa: PLR0913 -- each is a flag
         mixpanel-export import --dry-run --since 2026-01-01 s3://bucket/2026/*.parquet
         mixpanel-export import --profiles users.json
 
-    It may be stopped at any time, even killed: the same command again goes on where it was, and what
-    was under way then is recognised by Mixpanel. What cannot be delivered is written to a file, with
-    the reason and where it stood.
+    It may be stopped at any time, even killed: the same command again goes on where it was, and
+    what was under way then is recognised by Mixpanel. What cannot be delivered is written to a
+    file, with the reason and where it stood.
     """  # noqa: D301 -- click's sign for "leave these lines as they are"
     if importlib.util.find_spec("rich") is None:
         raise click.ClickException(
@@ -236,7 +236,7 @@ def _run(  # noqa: PLR0913 -- each is a flag
 
     settings = _settings(flags, dry_run=dry_run)
     found = find(arguments)
-    key = _key(settings, flags)
+    key = _key(settings, arguments, flags)
     state = state or Path(f"mixpanel-import-{key[:8]}.state")
     rejected = rejected or state.with_name(f"{state.stem}.rejected.ndjson")
     journal = None if dry_run else Journal(state, key, rejected, restart=restart)
@@ -339,10 +339,10 @@ def _rules(flags: Mapping[str, Any], hint: Callable[[str, str], object]) -> Rule
     )
 
 
-def _key(settings: Settings, flags: Mapping[str, Any]) -> str:
-    """Name the import by where it goes and what its events are like; not by what it reads."""
+def _key(settings: Settings, arguments: tuple[str, ...], flags: Mapping[str, Any]) -> str:
+    """Name the import by where it goes, what it reads and what becomes of that."""
     alias = settings.project_id or settings.token or settings.api_secret
-    parts = [settings.host, alias, *(flags[name] for name in _SHAPING)]
+    parts = [settings.host, alias, arguments, *(flags[name] for name in _SHAPING)]
     parts += [settings.sample, settings.allow, settings.deny, settings.scrub]
     parts.append(dict(settings.super_properties))
     return sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]

@@ -45,7 +45,7 @@ class Books:
         #: How many requests brought no verdict.
         self.retries = 0
         self.requests = 0
-        #: How many bytes of the sources there are, None if nobody knows, and how many are done with.
+        #: The bytes of all sources, None if nobody knows, and of those how many were read.
         self.size = None if None in sizes else sum(size or 0 for size in sizes)
         self.position = 0
         #: What stands in the way at the moment; empty if nothing does.
@@ -93,7 +93,7 @@ class Books:
         return (self.settled - sum(self.before[end] for end in _ENDS)) / max(self.seconds, 0.001)
 
     def rate(self) -> float:
-        """Say how many records were settled per second lately, since it was asked some times ago."""
+        """Say how many records were settled per second, since it was asked five seconds ago."""
         now, settled = time.monotonic(), self.settled
         if len(self._recent) == 1:
             self._recent[0] = (self._started, sum(self.before[end] for end in _ENDS))

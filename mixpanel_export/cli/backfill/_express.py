@@ -1,16 +1,18 @@
 """
 The short way for records that are Mixpanel events already, as most of a backfill's are.
 
-It makes byte for byte the line that `Translator.seal` makes, in a third of its time: what is usual
-is looked at in one loop, and texts that were not seen before are searched for secrets all at once.
-Whatever is unusual goes the long way.
+It makes byte for byte the line that `Translator.seal` makes, in less than half of its time: records
+whose properties have the same names are looked at column by column, and texts that were not seen
+before are searched for secrets all at once. Whatever is unusual goes the long way.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -24,23 +26,26 @@ from mixpanel_export._plan import HONOURED, IDENTITY, make_plan
 from mixpanel_export._privacy import Privacy, scrubbed_among
 from mixpanel_export._values import SURELY_SHORT
 
-# So many texts, and so many sets of names, are remembered: some megabytes.
+# So many texts, names, and sets of names are remembered: some megabytes.
 _MEMORY: Final = 50_000
 
 #: What an event has that goes this way.
 REQUIRED: Final = frozenset({"time", "distinct_id", "$insert_id"})
 
-# Ids as the official libraries make them: the digits of a UUID.
-_USUAL_ID: Final = re.compile(r"[0-9a-f]{32}").fullmatch
+# Ids as the official libraries make them are of this form, and none that is forbidden; many, with
+# line breaks between them.
+_USUAL_IDS: Final = re.compile(r"(?:[0-9A-Za-z]{20,36}\n)+").fullmatch
 
 _MAX_FLOAT: Final = sys.float_info.max
+
+_Row = dict[str, Any]
 
 
 class _Plan(NamedTuple):
     """What to do with properties that have one set of names."""
 
     aliases: tuple[str, ...]  # the identities beside the distinct_id
-    values: Callable[[dict[str, Any]], tuple[Any, ...]]  # those of all other properties
+    others: tuple[str, ...]  # all that are neither these nor fields of the event
 
 
 class Express:
@@ -60,7 +65,14 @@ class Express:
         self._known: set[str] = set()
         self._names: set[str] = set()
 
-    def lines(self, records: Sequence[object], now: float) -> list[bytes | None]:
+    def approve(self, name: str, line: bytes) -> None:
+        """Let events of this *name* go this way if the long way, which made *line*, kept it."""
+        if line.startswith(b'{"event":' + dumps(name) + b","):
+            if len(self._names) >= _MEMORY:
+                self._names.clear()
+            self._names.add(name)
+
+    def lines(self, records: Sequence[Any], now: float) -> list[bytes | None]:
         """
         Make the line of each of *records*, or `None` for one that has to go the long way.
 
@@ -69,127 +81,105 @@ class Express:
 
             now: Seconds since the epoch, from which "in the future" is measured.
         """
-        texts: list[str] = []
-        found: list[tuple[str, dict[str, Any], int] | None] = []
-        for record in records:
-            start = len(texts)
-            properties = self._look(record, texts, now)
-            if properties is None:
-                del texts[start:]
-                found.append(None)
-            else:
-                found.append((record["event"], properties, len(texts)))  # type: ignore[index] # looked at
-        dirty = self._learn(texts)
-        lines: list[bytes | None] = []
-        start = 0
-        for each in found:
-            line = None
-            if each is not None:
-                name, properties, end = each
-                if not dirty or dirty.isdisjoint(texts[start:end]):
-                    line = dump(name, properties)
-                    if len(line) > MAX_EVENT_BYTES:
-                        line = None
-                start = end
-            lines.append(line)
+        groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        names = self._names
+        for index, record in enumerate(records):
+            if type(record) is dict and len(record) == 2:
+                given, name = record.get("properties"), record.get("event")
+                if type(given) is dict and type(name) is str and name in names:
+                    groups[tuple(given)].append(index)
+        lines: list[bytes | None] = [None] * len(records)
+        for key, indexes in groups.items():
+            plan = self._plans[key] if key in self._plans else self._plan(key)
+            if plan is not None:
+                chosen = [records[index] for index in indexes]
+                made = self._made([each["properties"] for each in chosen], plan, now)
+                for index, record, properties in zip(indexes, chosen, made, strict=True):
+                    if properties is not None:
+                        line = dump(record["event"], properties)
+                        lines[index] = line if len(line) <= MAX_EVENT_BYTES else None
         return lines
 
-    def approve(self, name: str, line: bytes) -> None:
-        """Let events of this *name* go this way if the long way, which made *line*, left it as it is."""
-        if line.startswith(b'{"event":' + dumps(name) + b","):
-            if len(self._names) >= _MEMORY:
-                self._names.clear()
-            self._names.add(name)
+    def _made(self, rows: list[_Row], plan: _Plan, now: float) -> list[_Row | None]:
+        """Give the properties that are sent for each of *rows*; None for an unusual one."""
+        bad, unset = self._heads(rows, plan)
+        times = _times([row["time"] for row in rows], now)
+        bad.update(index for index, time in enumerate(times) if time is None)
+        self._others(rows, plan.others, bad, unset)
+        base, aliases = self._base, plan.aliases
+        made: list[_Row | None] = []
+        for index, (row, time) in enumerate(zip(rows, times, strict=True)):
+            if index in bad:
+                made.append(None)
+                continue
+            properties = base.copy()
+            for alias in aliases:
+                properties[alias] = row[alias]
+            if index in unset:
+                properties.update((name, value) for name, value in row.items() if value is not None)
+            else:
+                properties.update(row)
+            properties["time"] = time
+            made.append(properties)
+        return made
 
-    def _look(  # noqa: PLR0911, PLR0912 -- a call costs as much as ten of these questions
-        self, record: object, texts: list[str], now: float
-    ) -> dict[str, Any] | None:
-        """Give the properties that are sent, if *texts*, those not seen before, turn out clean."""
-        if type(record) is not dict or len(record) != 2:
-            return None
-        given = record.get("properties")
-        if type(given) is not dict or record.get("event") not in self._names:
-            return None
-        names = tuple(given)
-        try:
-            plan = self._plans[names]
-        except KeyError:
-            plan = self._plan(names)
-        if plan is None:
-            return None
+    def _heads(self, rows: list[_Row], plan: _Plan) -> tuple[set[int], set[int]]:
+        """Find the rows whose ids or address are unusual, and those that hold nothing there."""
+        bad = _indexes(rows, "distinct_id", _is_owner)
+        ids = [row["$insert_id"] for row in rows]
+        if set(map(type, ids)) != {str} or not _USUAL_IDS("\n".join(ids) + "\n"):
+            bad |= _indexes(rows, "$insert_id", _is_insert_id)
+        for alias in plan.aliases:
+            bad |= _indexes(rows, alias, _is_alias)
+            bad.update(index for index, row in enumerate(rows) if row["distinct_id"] == "")
+        unset: set[int] = set()
+        if "ip" in rows[0]:
+            unset = {index for index, row in enumerate(rows) if row["ip"] is None}
+            bad |= _indexes(rows, "ip", _is_ip)
+        return bad, unset
+
+    def _others(
+        self, rows: list[_Row], names: tuple[str, ...], bad: set[int], unset: set[int]
+    ) -> None:
+        """Add to *bad* the rows with unusual values, and to *unset* those with a None."""
         known = self._known
-        unset = False
-        for value in plan.values(given):
-            kind = type(value)
-            if kind is str:
-                if value not in known:
-                    texts.append(value)
-            elif kind is int:
-                if value >= CARDS:
-                    return None
-            elif kind is float:
-                if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
-                    return None
-            elif kind is list:
-                if len(value) > FEW:
-                    return None
-                for each in value:
-                    if type(each) is not str:
-                        return None
-                    if each not in known:
-                        texts.append(each)
-            elif value is None:
-                unset = True
-            elif kind is not bool:
-                return None
-        if unset:
-            given = {name: value for name, value in given.items() if value is not None}
-        return self._head(given, plan.aliases, now)
-
-    def _head(
-        self, given: dict[str, Any], aliases: tuple[str, ...], now: float
-    ) -> dict[str, Any] | None:
-        """Put what every event has in front of the others, if all of it may stay as it is."""
-        moment, owner, insert_id = given.get("time"), given.get("distinct_id"), given["$insert_id"]
-        if type(moment) is not int or not MIN_TIME_MS <= moment <= now * 1000 + MAX_AHEAD_MS:
-            moment = milliseconds(moment, now)
-            if moment is None:
-                return None
-        if type(owner) is not str or (owner and as_id(owner) != owner):
-            return None
-        if type(insert_id) is not str:
-            return None
-        if not _USUAL_ID(insert_id) and as_insert_id(insert_id) != insert_id:
-            return None
-        ip = given.get("ip", "0")
-        if ip != "0" and (type(ip) is not str or address(ip) != ip):
-            return None
-        properties = self._base.copy()
-        for alias in aliases:
-            value = given.get(alias)
-            if not owner or type(value) is not str or as_id(value) != value:
-                return None
-            properties[alias] = value
-        properties.update(given)
-        properties["time"] = moment
-        return properties
+        new: set[str] = set()
+        columns = []
+        for name in names:
+            column = list(map(itemgetter(name), rows))
+            kinds = set(map(type, column))
+            if kinds == {str}:
+                columns.append(column)
+                new.update(set(column) - known)
+            elif not (kinds <= _NUMBERS and max(column) < CARDS and math.isfinite(sum(column))):
+                for index, value in enumerate(column):
+                    if value is None:
+                        unset.add(index)
+                    elif not _is_usual(value):
+                        bad.add(index)
+                    elif type(value) is str:
+                        new.add(value)
+                    elif type(value) is list:
+                        new.update(value)
+                columns.append(column)
+        if dirty := self._learn(list(new - known)):
+            for column in columns:
+                bad.update(index for index, value in enumerate(column) if _holds(value, dirty))
 
     def _plan(self, names: tuple[str, ...]) -> _Plan | None:
         """Work out what to do with properties of these names; None if they need to be changed."""
         plan = make_plan(names, self._privacy, base=tuple(self._base))
-        others = [name for name in names if name not in HONOURED and name not in IDENTITY]
-        found = None
-        if (
+        others = tuple(name for name in names if name not in HONOURED and name not in IDENTITY)
+        usual = (
             set(names) >= REQUIRED
             and plan.pairs == tuple((name, name) for name in others)
+            and plan.mark is None
             and not plan.hidden
             and plan.rivals is None
-            and len(others) > 1
-        ):
-            found = _Plan(plan.aliases, itemgetter(*others))
+        )
         if len(self._plans) >= _MEMORY:
             self._plans.clear()
-        self._plans[names] = found
+        self._plans[names] = found = _Plan(plan.aliases, others) if usual else None
         return found
 
     def _learn(self, texts: list[str]) -> set[str]:
@@ -206,3 +196,55 @@ class Express:
         self._known.update(texts)
         self._known -= dirty
         return dirty
+
+
+_NUMBERS: Final = frozenset({int, float, bool})
+
+
+def _is_usual(value: object) -> bool:
+    kind = type(value)
+    if kind is list:
+        return len(value) <= FEW and all(type(each) is str for each in value)  # type: ignore[arg-type, attr-defined] # a list
+    if kind is float:
+        return -_MAX_FLOAT <= value <= _MAX_FLOAT  # type: ignore[operator] # a float
+    return kind is str or kind is bool or (kind is int and value < CARDS)  # type: ignore[operator] # an int
+
+
+def _holds(value: object, dirty: set[str]) -> bool:
+    if type(value) is list:
+        return not dirty.isdisjoint(value)
+    return type(value) is str and value in dirty
+
+
+def _times(values: list[Any], now: float) -> Iterable[int | None]:
+    """Give the milliseconds that *values* mean; None for what means none."""
+    latest = now * 1000 + MAX_AHEAD_MS
+    if set(map(type, values)) == {int} and min(values) >= MIN_TIME_MS and max(values) <= latest:
+        return values
+    return [milliseconds(value, now) for value in values]
+
+
+def _indexes(rows: list[_Row], name: str, is_usual: Any) -> set[int]:  # noqa: ANN401 -- a question
+    """Find the rows whose value of this name is unusual."""
+    column = [row[name] for row in rows]
+    if set(map(type, column)) == {str} and all(map(is_usual, set(column))):
+        return set()
+    return {
+        index for index, value in enumerate(column) if not (type(value) is str and is_usual(value))
+    }
+
+
+def _is_owner(value: str) -> bool:
+    return not value or as_id(value) == value
+
+
+def _is_alias(value: str) -> bool:
+    return as_id(value) == value != ""
+
+
+def _is_insert_id(value: str) -> bool:
+    return as_insert_id(value) == value
+
+
+def _is_ip(value: str) -> bool:
+    return address(value) == value

@@ -15,8 +15,10 @@ import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -56,9 +58,9 @@ class Journal:
         # Guards both files.
         self._lock = threading.Lock()
         try:
-            self._file = path.open("a+b", buffering=0, opener=_private)
+            self._file = _open(path, "a+b")
             size = self._read(key, restart=restart)
-            self._rejected = rejected.open("ab", buffering=0, opener=_private)
+            self._rejected = _open(rejected, "ab")
             self._rejected.truncate(min(size, self._rejected.tell()))
         except OSError as error:
             raise Unusable(f"{error.filename or path}: {error.strerror}") from error
@@ -115,18 +117,14 @@ class Journal:
         known = self._sources.get(source.name)
         head = source.head() if source.repeatable else b""
         if known and source.repeatable and known["head"] == digest(head[: known["length"]]):
-            return int(known["index"])
-        entry = {
-            "source": source.name,
-            "index": self._next,
-            "length": len(head),
-            "head": digest(head),
-        }
+            return cast("int", known["index"])
         with self._lock:
+            index = self._next
             self._next += 1
-            self._sources[source.name] = entry
-            self._append(entry)
-        return int(entry["index"])
+            entry = {"source": source.name, "index": index}
+            self._sources[source.name] = {**entry, "length": len(head), "head": digest(head)}
+            self._append(self._sources[source.name])
+        return index
 
     def is_done(self, index: int, size: int | None) -> bool:
         """Say whether everything in a source of this *size*, in bytes, was settled before."""
@@ -155,14 +153,9 @@ class Journal:
             found = bisect_right(starts, where) - 1
             return found >= 0 and where < runs[found][1]
 
-        last = place(index, chunk.end)
-        if not places or (
-            is_settled(places[0])
-            and (found := bisect_right(starts, places[0]) - 1) >= 0
-            and last <= runs[found][1]
-        ):
-            return None
         kept = [at for at, where in enumerate(places) if not is_settled(where)]
+        if not kept:
+            return None
         if len(kept) == len(places):
             return chunk
         return Chunk(
@@ -204,9 +197,10 @@ class Journal:
             self._file.close()
 
 
-def _private(path: str, flags: int) -> int:
-    # What is written may be anybody's data.
-    return os.open(path, flags, 0o600)
+def _open(path: Path, mode: str) -> FileIO:
+    # Anybody's data are written to these files: nobody else is to read them.
+    opener = partial(os.open, mode=0o600)
+    return cast("FileIO", open(path, mode, buffering=0, opener=opener))
 
 
 def _merged(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
+# So many records are looked at together: as many as the processor has near.
+_FEW: Final = 250
+
 _FAULTS: Final = {
     Drop.IGNORED: "has no name",
     Drop.TOO_LARGE: "is too large: it would have 1 MB or more",
@@ -84,6 +87,8 @@ class Maker:
         hint: Callable[[str, str], object],
         wall: Callable[[], float] = time.time,
     ) -> None:
+        #: The number of the record that was looked at last.
+        self.number = 0
         self._rules = rules
         self._hint = hint
         self._wall = wall
@@ -113,12 +118,17 @@ class Maker:
         """
         now = self._wall()
         if self._express is None:
-            return [self._long_way(*each, now) for each in zip(items, numbers, strict=False)]
-        records = [_loads(item) if type(item) is bytes else item for item in items]
-        results: list[Result] = list(self._express.lines(records, now))
-        for index, line in enumerate(results):
-            if line is None or not self._is_plain(items[index], line, records[index]):
-                results[index] = self._long_way(items[index], numbers[index], now)
+            return [self._long_way(*each, now) for each in zip(items, numbers, strict=True)]
+        results: list[Result] = []
+        for start in range(0, len(items), _FEW):
+            some = items[start : start + _FEW]
+            records = [_loads(item) if type(item) is bytes else item for item in some]
+            lines = self._express.lines(records, now)
+            for item, record, line, number in zip(
+                some, records, lines, numbers[start : start + _FEW], strict=True
+            ):
+                plain = line is not None and self._is_plain(item, line, record)
+                results.append(line if plain else self._long_way(item, number, now))
         return results
 
     def _is_plain(self, item: object, line: Any, record: Any) -> bool:  # noqa: ANN401 -- looked at
@@ -131,6 +141,7 @@ class Maker:
         )
 
     def _long_way(self, item: Any, number: int, now: float) -> Result:  # noqa: ANN401 -- see `make`
+        self.number = number
         record = self._parse(item) if type(item) is bytes else item
         if record is None or isinstance(record, Fault):
             return record

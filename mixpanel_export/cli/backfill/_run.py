@@ -95,9 +95,11 @@ class Run:
         self.failure = ""
         #: How many sources could not be read to their end.
         self.damaged = 0
-        self._maker = Maker(job.settings, job.rules, hint=books.hint)
+        self._maker = Maker(job.settings, job.rules, hint=self._hint)
         self._names: dict[int, tuple[str, str]] = {}
         self._shown = 0
+        self._reading = 0  # the index of the source that is read
+        self._hinted: set[str] = set()
         self._examples = 0
         self._paced_until = 0.0
         self._shipping: Shipping | None = None
@@ -137,6 +139,7 @@ class Run:
             stream = Counted(opened, books.advance)
             form, chunks = read(source, stream, self._job.reading)
             self._names[index] = (source.name, UNITS.get(form, "line"))
+            self._reading = index
             for whole in chunks:
                 if self._is_over():
                     return
@@ -186,6 +189,14 @@ class Run:
         assert self._journal is not None  # noqa: S101 -- a dry run does not send
         self._journal.settle(parcel.runs, outcome.counts, rejected)
         self._books.settle(outcome.counts)
+
+    def _hint(self, kind: str, text: str) -> None:
+        """Count what a user should know, and say where it happened first."""
+        self._books.hint(kind, text)
+        if kind not in self._hinted:
+            self._hinted.add(kind)
+            name, unit = self._names[self._reading]
+            self._tell(f"{name}, {unit} {self._maker.number:,}: {text}")
 
     def _row(self, where: int | None, reason: str, more: Mapping[str, Any]) -> dict[str, Any]:
         name, unit, number = self._place(where)

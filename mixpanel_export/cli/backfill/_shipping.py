@@ -69,11 +69,18 @@ class Shipping:
         self._settle = settle
         self._patience = patience
         self._clock = clock
-        self._sender = Sender(settings, HttpxTransport(settings), random=random.random)
-        self._window = Window(settings.connections, clock, lambda: self._stop.is_set())
+        self._sender = Sender(
+            settings,
+            settings.transport or HttpxTransport(settings),
+            random=random.random,
+            clock=clock,
+        )
         self._stop = threading.Event()
+        self._window = Window(settings.connections, clock, self._stop.is_set)
         # As many wait as are under way, so that none waits for the reader.
-        self._queue: queue.Queue[Parcel | None] = queue.Queue(settings.connections)
+        self._queue: queue.Queue[tuple[Parcel, Batch | None] | None] = queue.Queue(
+            settings.connections
+        )
         self._last_verdict = clock.monotonic()
         #: Why it gave up; empty if it did not.
         self.failure = ""
@@ -91,9 +98,22 @@ class Shipping:
 
     def put(self, parcel: Parcel, stopped: Callable[[], bool]) -> None:
         """Have *parcel* sent; waits for its turn, unless *stopped* says that there is no use."""
+        batch = None
+        if parcel.lines:
+            batch = Batch.of(
+                parcel.lines,
+                gzip=self._settings.gzip,
+                lane=parcel.lane,
+                repeatable=parcel.repeatable,
+            )
+            # The batch has them, in a tenth of the room.
+            parcel.lines.clear()
+        self._put((parcel, batch), stopped)
+
+    def _put(self, item: tuple[Parcel, Batch | None] | None, stopped: Callable[[], bool]) -> None:
         while not stopped() and not self._stop.is_set():
             try:
-                self._queue.put(parcel, timeout=_LOOK)
+                self._queue.put(item, timeout=_LOOK)
             except queue.Full:
                 continue
             return
@@ -101,7 +121,7 @@ class Shipping:
     def finish(self, stopped: Callable[[], bool]) -> None:
         """Wait until all is sent; once *stopped* says so, only for what is under way."""
         for _ in self._threads:
-            self.put(None, stopped)  # type: ignore[arg-type] # the sign for a thread to end
+            self._put(None, stopped)  # the sign for one of them to end
         for thread in self._threads:
             while thread.is_alive():
                 if stopped():
@@ -113,12 +133,12 @@ class Shipping:
         try:
             while not self._stop.is_set():
                 try:
-                    parcel = self._queue.get(timeout=_LOOK)
+                    item = self._queue.get(timeout=_LOOK)
                 except queue.Empty:
                     continue
-                if parcel is None:
+                if item is None:
                     return
-                outcome = self._deliver(parcel)
+                outcome = self._deliver(*item)
                 if outcome is not None:
                     self._settle(outcome)
         except Exception as error:  # noqa: BLE001 -- a full disk, say: nothing may go on unrecorded
@@ -128,15 +148,11 @@ class Shipping:
         self.failure = self.failure or reason
         self._stop.set()
 
-    def _deliver(self, parcel: Parcel) -> Outcome | None:
+    def _deliver(self, parcel: Parcel, batch: Batch | None) -> Outcome | None:
         """Send *parcel*; None if it had to be given up, and will be sent by another run."""
         outcome = Outcome(parcel, parcel.counts)
-        if not parcel.lines:
+        if batch is None:
             return outcome
-        settings = self._settings
-        batch = Batch.of(
-            parcel.lines, gzip=settings.gzip, lane=parcel.lane, repeatable=parcel.repeatable
-        )
         waiting = [Shipment(batch)]
         rejections: list[Rejection] = []
         while waiting:
@@ -144,7 +160,7 @@ class Shipping:
             number = self._window.enter(shipment.due)
             if not number:
                 return None
-            attempt = self._sender.attempt(shipment, Deadline(self._clock, settings.timeout))
+            attempt = self._sender.attempt(shipment, self._deadline())
             self._note(number, attempt)
             waiting += attempt.again
             rejections += attempt.rejections
@@ -152,9 +168,12 @@ class Shipping:
             outcome.counts["abandoned"] += attempt.abandoned
         if rejections:
             outcome.counts["rejected"] += len(rejections)
-            places = dict(zip(parcel.lines, parcel.places, strict=True))
+            places = dict(zip(batch.lines(), parcel.places, strict=True))
             outcome.rejections = [(places.get(each.line), each) for each in rejections]
         return outcome
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._clock, self._settings.timeout)
 
     def _note(self, number: int, attempt: Attempt) -> None:
         """Draw the conclusions of one attempt for all."""

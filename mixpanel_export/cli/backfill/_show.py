@@ -66,6 +66,10 @@ def _picture(books: Books) -> RenderableType:
     return Group(ProgressBar(total=books.size, completed=books.position, width=60), line)
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -106,6 +110,6 @@ def show_ledger(books: Books, *, dry: bool, notes: list[str]) -> None:
     table.add_row("records per second", f"{books.average:,.0f}")
     console.print(table)
     for text, count in books.hints:
-        console.print(Text(f"note ({count:,} times): {text}"))
+        console.print(Text(f"note, {_times(count)}: {text}"))
     for note in notes:
         console.print(Text(note))

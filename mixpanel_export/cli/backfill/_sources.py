@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -95,7 +94,7 @@ def find(arguments: Iterable[str]) -> list[Source]:
     found: dict[str, Source] = {}
     for argument in arguments:
         if argument == STDIN:
-            sources = [Source(STDIN, None, lambda: _Whole(sys.stdin.buffer))]
+            sources = [Source(STDIN, None, _standard_input)]
         elif "://" in argument:
             sources = _remote(argument)
         else:
@@ -138,7 +137,7 @@ def _remote(address: str) -> list[Source]:
     except FileNotFoundError:
         return []
     except Exception as error:  # somebody else's file system may raise anything
-        raise Unusable(f"{address}: {error or type(error).__name__}") from error
+        raise Unusable(f"{address}: {error!s:.500}") from error
 
 
 def _remote_source(system: Any, path: str) -> Source:  # noqa: ANN401 -- fsspec has no types
@@ -148,14 +147,6 @@ def _remote_source(system: Any, path: str) -> Source:  # noqa: ANN401 -- fsspec 
     )
 
 
-class _Whole(io.RawIOBase):
-    """Standard input, which is not ours to close."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most *size* bytes."""
-        return (
-            self._stream.read1(size) if hasattr(self._stream, "read1") else self._stream.read(size)
-        )
+def _standard_input() -> BinaryIO:
+    # Of its own, so that closing it leaves the process's as it is.
+    return os.fdopen(os.dup(sys.stdin.fileno()), "rb")

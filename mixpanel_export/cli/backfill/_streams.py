@@ -82,16 +82,36 @@ def _gunzip(stream: Counted) -> Iterator[bytes]:
             if not data:
                 continue
             engine = zlib.decompressobj(31)
+        before = engine.copy()
         try:
             piece = engine.decompress(data, PIECE)
         except zlib.error as error:
-            where = stream.position - len(data)
-            raise Damage(f"the gzip stream is damaged after byte {where:,}: {error}") from None
+            found = list(_salvaged(before, data))
+            yield b"".join(found)
+            good = len(found)
+            where = stream.position - len(data) + good
+            raise Damage(f"the gzip stream is damaged at byte {where:,}: {error}") from None
         if piece:
             yield piece
         data = engine.unused_data if engine.eof else engine.unconsumed_tail
     if not engine.eof:
         raise Damage(f"the gzip stream breaks off at byte {stream.position:,}: the file is cut off")
+
+
+def _salvaged(engine: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """Give what comes of *data*, a byte at a time, until that which is damaged."""
+    for index in range(len(data)):
+        piece = _decompressed(engine, data[index : index + 1])
+        if piece is None:
+            return
+        yield piece
+
+
+def _decompressed(engine: zlib._Decompress, data: bytes) -> bytes | None:
+    try:
+        return engine.decompress(data)
+    except zlib.error:
+        return None
 
 
 def _unzstd(stream: Counted) -> Iterator[bytes]:
@@ -106,8 +126,9 @@ def _unzstd(stream: Counted) -> Iterator[bytes]:
             try:
                 piece = opened.read(PIECE)
             except OSError as error:
+                where = f"{stream.position:,}"
                 raise Damage(
-                    f"the zstd stream is damaged or cut off before byte {stream.position:,}: {error}"
+                    f"the zstd stream is damaged or cut off before byte {where}: {error}"
                 ) from None
             if not piece:
                 return
