@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -239,21 +240,22 @@ def _run(  # noqa: PLR0913 -- each is a flag
     key = _key(settings, arguments, flags)
     state = state or Path(f"mixpanel-import-{key[:8]}.state")
     rejected = rejected or state.with_name(f"{state.stem}.rejected.ndjson")
-    journal = None if dry_run else Journal(state, key, rejected, restart=restart)
-    books = Books(journal.counts if journal else {}, [source.size for source in found])
+    books = Books([source.size for source in found])
     rules = _rules(flags, books.hint)
     reading = Reading(flags["format"], flags["delimiter"], typed=not flags["text"])
     if order:
         found = newest_first(found, reading, rules)
     job = Job(settings, found, reading, rules, rate=rate, patience=patience)
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EACH)
-    with Stop() as stop:
+    with ExitStack() as opened:
+        journal = None
+        if not dry_run:
+            journal = opened.enter_context(closing(Journal(state, key, rejected, restart=restart)))
+            books.before = journal.counts
+        opened.enter_context(_seldom_collecting())
+        stop = opened.enter_context(Stop())
         with progress(books) as tell:
             run = Run(job, journal, books, tell=tell, stopped=lambda: bool(stop))
             run.go()
-        if journal:
-            journal.close()
         wrong = books.counts["rejected"] + books.counts["invalid"]
         show_ledger(
             books,
@@ -272,6 +274,14 @@ def _run(  # noqa: PLR0913 -- each is a flag
         if stop:
             return stop.status
     return 1 if wrong or books.counts["abandoned"] or run.damaged or run.failure else 0
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EACH)
+    yield
+    gc.set_threshold(*before)
 
 
 def _settings(flags: Mapping[str, Any], *, dry_run: bool) -> Settings:

@@ -27,16 +27,12 @@ class Books:
     Counts; safe to use from several threads.
 
     Args:
-        before: The counts of earlier runs of the same import.
-
         sizes: The bytes of each source; None for one of which nobody knows.
     """
 
-    def __init__(
-        self, before: Mapping[str, int] | None = None, sizes: Sequence[int | None] = ()
-    ) -> None:
-        #: What earlier runs had settled.
-        self.before = Counter(before or {})
+    def __init__(self, sizes: Sequence[int | None] = ()) -> None:
+        #: What earlier runs of the same import had settled.
+        self.before: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._hints: dict[str, tuple[str, int]] = {}

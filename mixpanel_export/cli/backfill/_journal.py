@@ -15,6 +15,7 @@ import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -57,13 +58,15 @@ class Journal:
         self._next = 0
         # Guards both files.
         self._lock = threading.Lock()
-        try:
-            self._file = _open(path, "a+b")
-            size = self._read(key, restart=restart)
-            self._rejected = _open(rejected, "ab")
-            self._rejected.truncate(min(size, self._rejected.tell()))
-        except OSError as error:
-            raise Unusable(f"{error.filename or path}: {error.strerror}") from error
+        with ExitStack() as opened:
+            try:
+                self._file = opened.enter_context(_open(path, "a+b"))
+                size = self._read(key, restart=restart)
+                self._rejected = opened.enter_context(_open(rejected, "ab"))
+                self._rejected.truncate(min(size, self._rejected.tell()))
+            except OSError as error:
+                raise Unusable(f"{error.filename or path}: {error.strerror}") from error
+            self._close = opened.pop_all().close
 
     def _read(self, key: str, *, restart: bool) -> int:
         """Read what is there; returns how long the file of rejected records was then."""
@@ -190,11 +193,9 @@ class Journal:
     def close(self) -> None:
         """Close both files, and remove that of rejected records if there are none."""
         with self._lock:
-            empty = self._rejected.tell() == 0
-            self._rejected.close()
-            if empty:
+            if self._rejected.tell() == 0:
                 Path(self._rejected.name).unlink(missing_ok=True)
-            self._file.close()
+            self._close()
 
 
 def _open(path: Path, mode: str) -> FileIO:

@@ -84,7 +84,7 @@ class Packer:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._emit = emit
-        self._open: dict[tuple[Lane, bool], Parcel] = {}
+        self._open: dict[Lane, Parcel] = {}
 
     def add(self, source: int, numbers: Sequence[int], end: int, results: Sequence[Any]) -> None:
         """
@@ -114,19 +114,21 @@ class Packer:
 
     def flush(self) -> None:
         """Give away what is there."""
-        while self._open:
-            _, parcel = self._open.popitem()
-            self._emit(parcel)
+        for parcel in list(self._open.values()):
+            self._close(parcel)
 
     def _parcel(self, lane: Lane = Lane.IMPORT, *, repeatable: bool = True) -> Parcel:
-        try:
-            return self._open[lane, repeatable]
-        except KeyError:
-            parcel = self._open[lane, repeatable] = Parcel(lane, repeatable)
-            return parcel
+        parcel = self._open.get(lane)
+        if parcel is not None and parcel.repeatable != repeatable:
+            # Updates keep their order, so this one cannot wait for more of its kind.
+            self._close(parcel)
+            parcel = None
+        if parcel is None:
+            parcel = self._open[lane] = Parcel(lane, repeatable)
+        return parcel
 
     def _close(self, parcel: Parcel) -> None:
-        del self._open[parcel.lane, parcel.repeatable]
+        del self._open[parcel.lane]
         self._emit(parcel)
 
     def _add_lines(self, lines: Sequence[bytes], places: list[int], end: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ from mixpanel_export.cli.backfill._trouble import Damage, Fault, Unusable
 if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
 
-# So many faults are shown as they are found; all are in the file of rejected records.
-_SHOWN: Final = 20
+# So many faults of a source are shown as they are found; all are in the file of rejected records.
+_SHOWN: Final = 10
 
 # So many lines does a dry run show.
 _EXAMPLES: Final = 3
@@ -97,7 +98,7 @@ class Run:
         self.damaged = 0
         self._maker = Maker(job.settings, job.rules, hint=self._hint)
         self._names: dict[int, tuple[str, str]] = {}
-        self._shown = 0
+        self._shown: Counter[str] = Counter()
         self._reading = 0  # the index of the source that is read
         self._hinted: set[str] = set()
         self._examples = 0
@@ -171,7 +172,7 @@ class Run:
         if self._job.rate is None:
             return
         now = time.monotonic()
-        self._paced_until = max(self._paced_until, now - 1.0) + count / self._job.rate
+        self._paced_until = max(self._paced_until, now) + count / self._job.rate
         while not self._is_over() and (wait := self._paced_until - time.monotonic()) > 0:
             SYSTEM_CLOCK.sleep(min(wait, _LOOK))
 
@@ -209,14 +210,14 @@ class Run:
         return name, unit, number_of(where)
 
     def _show(self, where: int | None, reason: str, column: int | None = None) -> None:
-        self._shown += 1
-        if self._shown > _SHOWN:
-            return
         name, unit, number = self._place(where)
+        self._shown[name] += 1
+        if self._shown[name] > _SHOWN:
+            return
         at = f", column {column:,}" if column else ""
         self._tell(f"{name}, {unit} {number or 0:,}{at}: {reason}")
-        if self._shown == _SHOWN:
-            self._tell("… what else is wrong is in the file of rejected records only")
+        if self._shown[name] == _SHOWN:
+            self._tell(f"{name}: what else is wrong is only counted here")
 
 
 def newest_first(sources: Sequence[Source], reading: Reading, rules: Rules) -> list[Source]:
