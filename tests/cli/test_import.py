@@ -5,6 +5,7 @@ The command `import`, against an emulator over real sockets.
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import os
 import re
@@ -76,6 +77,21 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
     Run the command in this process.
     """
     return CliRunner().invoke(command, ["import", *arguments], input=stdin)
+
+
+def run_apart(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """
+    Run the command in a process of its own.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "mixpanel_export", "import", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=folder,
+    )
 
 
 def ledger(said: str) -> dict[str, int]:
@@ -186,14 +202,7 @@ def test_standard_input(folder: Path, emulator: EmulatorProcess) -> None:
     """
     A pipe is a source, too, in a process of its own.
     """
-    ran = subprocess.run(
-        [sys.executable, "-m", "mixpanel_export", "import", "-"],
-        input=lines([event(n) for n in range(7)]),
-        capture_output=True,
-        timeout=60,
-        check=False,
-        cwd=folder,
-    )
+    ran = run_apart(folder, "-", stdin=lines([event(n) for n in range(7)]).decode())
 
     assert ran.returncode == 0, ran.stderr
     assert emulator.stats()["distinct"] == 7
@@ -633,7 +642,7 @@ def test_parquet_zstd_and_addresses(folder: Path, emulator: EmulatorProcess) -> 
     assert "broken.parquet: " in bad.stderr
 
 
-def test_an_end_of_identity_verbs_goes_by_itself(folder: Path, emulator: EmulatorProcess) -> None:
+def test_verbs_of_identity_go_by_themselves(folder: Path) -> None:
     """
     Exports of older projects hold them; they never share a request with events.
     """
@@ -645,3 +654,48 @@ def test_an_end_of_identity_verbs_goes_by_itself(folder: Path, emulator: Emulato
     assert ledger(ran.stdout)["delivered"] == 2
     assert ledger(ran.stdout)["rejected by Mixpanel"] == 1
     assert [row["line"] for row in rejected(folder)] == [2]
+
+
+REMOTE = all(map(importlib.util.find_spec, ("moto", "flask_cors", "s3fs")))
+
+
+@pytest.mark.long
+@pytest.mark.files
+@pytest.mark.skipif(not REMOTE, reason="needs moto and s3fs")
+def test_a_bucket_is_read(
+    folder: Path, emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    From a server that speaks as Amazon's does, through ``s3://``.
+    """
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    for name, value in (
+        ("AWS_ENDPOINT_URL", address),
+        ("AWS_ACCESS_KEY_ID", "made-up"),
+        ("AWS_SECRET_ACCESS_KEY", "made-up"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("NO_PROXY", "*"),
+    ):
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="events")
+    for index in range(2):
+        some = [event(n) for n in range(index * 500, index * 500 + 500)]
+        client.put_object(
+            Bucket="events", Key=f"2026/{index}.ndjson.gz", Body=gzip.compress(lines(some))
+        )
+    try:
+        ran = run_apart(folder, "s3://events/2026/*.gz")
+        missing = run_apart(folder, "s3://events/nothing.gz")
+    finally:
+        server.stop()
+
+    assert ran.returncode == 0, ran.stderr
+    assert emulator.stats()["distinct"] == 1_000
+    assert missing.returncode == 1
+    assert "s3://events/nothing.gz: there is no such file" in missing.stderr

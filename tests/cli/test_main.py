@@ -55,10 +55,11 @@ def test_help_shows_how_to_begin(option: str) -> None:
     assert [line.split()[0] for line in ran.stdout.partition("Commands:\n")[2].splitlines()] == [
         "demo",
         "emulator",
+        "import",
     ]
 
 
-@pytest.mark.parametrize("command", ["demo", "emulator"])
+@pytest.mark.parametrize("command", ["demo", "emulator", "import"])
 def test_each_command_explains_itself(command: str) -> None:
     """
     Each command has a help of its own under its own name.
@@ -94,6 +95,8 @@ def test_an_unknown_command_is_an_error() -> None:
     [
         ("click", "--help", "mixpanel-export[cli]"),
         ("rich", "demo", "mixpanel-export[cli,emulator]"),
+        ("rich", "import -", "mixpanel-export[cli]"),
+        ("fsspec", "import --dry-run s3://bucket/a", "mixpanel-export[files]"),
         ("starlette", "demo", "mixpanel-export[cli,emulator]"),
         ("uvicorn", "emulator", "mixpanel-export[emulator]"),
     ],
@@ -102,7 +105,7 @@ def test_a_missing_extra_is_named(missing: str, command: str, extra: str) -> Non
     """
     Without a package of an extra a command says what to install, without traceback, and fails.
     """
-    ran = run("-c", WITHOUT, missing, command)
+    ran = run("-c", WITHOUT, missing, *command.split())
 
     assert ran.returncode == 1
     assert missing in ran.stderr

@@ -13,6 +13,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +28,7 @@ from mixpanel_export._privacy import Privacy, scrubbed_among
 from mixpanel_export._values import SURELY_SHORT
 
 # So many texts, names, and sets of names are remembered: some megabytes.
-_MEMORY: Final = 50_000
+_MEMORY: Final = 20_000
 
 #: What an event has that goes this way.
 REQUIRED: Final = frozenset({"time", "distinct_id", "$insert_id"})
@@ -35,6 +36,9 @@ REQUIRED: Final = frozenset({"time", "distinct_id", "$insert_id"})
 # Ids as the official libraries make them are of this form, and none that is forbidden; many, with
 # line breaks between them.
 _USUAL_IDS: Final = re.compile(r"(?:[0-9A-Za-z]{20,36}\n)+").fullmatch
+
+# Users' ids that are longer than any forbidden word, and shorter than any forbidden UUID.
+_USUAL_OWNERS: Final = re.compile(r"(?:[0-9A-Za-z_.:@|-]{10,35}\n)+").fullmatch
 
 _MAX_FLOAT: Final = sys.float_info.max
 
@@ -125,10 +129,14 @@ class Express:
 
     def _heads(self, rows: list[_Row], plan: _Plan) -> tuple[set[int], set[int]]:
         """Find the rows whose ids or address are unusual, and those that hold nothing there."""
-        bad = _indexes(rows, "distinct_id", _is_owner)
-        ids = [row["$insert_id"] for row in rows]
-        if set(map(type, ids)) != {str} or not _USUAL_IDS("\n".join(ids) + "\n"):
-            bad |= _indexes(rows, "$insert_id", _is_insert_id)
+        bad: set[int] = set()
+        for name, usual, is_usual in (
+            ("distinct_id", _USUAL_OWNERS, _is_owner),
+            ("$insert_id", _USUAL_IDS, _is_insert_id),
+        ):
+            ids = [row[name] for row in rows]
+            if set(map(type, ids)) != {str} or not usual("\n".join(ids) + "\n"):
+                bad |= _indexes(rows, name, is_usual)
         for alias in plan.aliases:
             bad |= _indexes(rows, alias, _is_alias)
             bad.update(index for index, row in enumerate(rows) if row["distinct_id"] == "")
@@ -145,12 +153,14 @@ class Express:
         known = self._known
         new: set[str] = set()
         columns = []
-        for name in names:
-            column = list(map(itemgetter(name), rows))
+        for column in _columns(rows, names):
             kinds = set(map(type, column))
             if kinds == {str}:
                 columns.append(column)
                 new.update(set(column) - known)
+            elif kinds == {list} and _are_few_texts(column):
+                columns.append(column)
+                new.update(set(chain.from_iterable(column)) - known)
             elif not (kinds <= _NUMBERS and max(column) < CARDS and math.isfinite(sum(column))):
                 for index, value in enumerate(column):
                     if value is None:
@@ -199,6 +209,17 @@ class Express:
 
 
 _NUMBERS: Final = frozenset({int, float, bool})
+
+
+def _columns(rows: list[_Row], names: tuple[str, ...]) -> Iterable[tuple[Any, ...]]:
+    """Turn *rows* by a right angle."""
+    if len(names) < 2:
+        return [tuple(row[name] for row in rows) for name in names]
+    return zip(*map(itemgetter(*names), rows), strict=True)
+
+
+def _are_few_texts(column: tuple[list[object], ...]) -> bool:
+    return max(map(len, column)) <= FEW and set(map(type, chain.from_iterable(column))) <= {str}
 
 
 def _is_usual(value: object) -> bool:

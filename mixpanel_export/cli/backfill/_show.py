@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -63,7 +63,10 @@ def _picture(books: Books) -> RenderableType:
     line = Text(_line(books).strip(), overflow="ellipsis", no_wrap=True)
     if not books.size:
         return line
-    return Group(ProgressBar(total=books.size, completed=books.position, width=60), line)
+    picture = Table.grid()
+    picture.add_row(ProgressBar(total=books.size, completed=books.position, width=60))
+    picture.add_row(line)
+    return picture
 
 
 def _times(count: int) -> str:
