@@ -625,7 +625,8 @@ def test_parquet_zstd_and_addresses(folder: Path, emulator: EmulatorProcess) -> 
 
     system = fsspec.filesystem("memory")
     system.pipe("/events/a.ndjson.zst", pa.compress(lines([event(1)]), "zstd", asbytes=True))
-    table = pa.table({"event": ["A", "B"], "time": [FIRST, FIRST + 1], "none": [None, "x"]})
+    times = pa.array([FIRST * 1_000_000 + 1, FIRST * 1_000_000 + 2], pa.timestamp("ns", "UTC"))
+    table = pa.table({"event": ["A", "B"], "time": times, "none": [None, "x"]})
     with system.open("/events/b.parquet", "wb") as file:
         parquet.write_table(table, file)
     cut = pa.compress(lines([event(n) for n in range(9_000)]), "zstd", asbytes=True)

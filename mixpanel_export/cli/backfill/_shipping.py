@@ -156,13 +156,14 @@ class Shipping:
         waiting = [Shipment(batch)]
         rejections: list[Rejection] = []
         while waiting:
-            shipment = waiting.pop()
+            shipment = waiting.pop(0)
             number = self._window.enter(shipment.due)
             if not number:
                 return None
             attempt = self._sender.attempt(shipment, self._deadline())
             self._note(number, attempt)
-            waiting += attempt.again
+            # Parts before what comes after them: updates keep their order.
+            waiting[:0] = attempt.again
             rejections += attempt.rejections
             outcome.counts["delivered"] += attempt.delivered
             outcome.counts["abandoned"] += attempt.abandoned

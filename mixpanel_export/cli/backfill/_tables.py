@@ -175,7 +175,24 @@ def parquet(source: Source) -> Iterator[Chunk]:
     number = 1
     with source.open() as stream, reading():
         for batch in ParquetFile(stream).iter_batches(_ROWS):
-            rows = batch.to_pylist()
+            rows = _without_nanoseconds(batch).to_pylist()
             items = [{name: each for name, each in row.items() if each is not None} for row in rows]
             yield Chunk(items, range(number, number + len(items)), number + len(items))
             number += len(items)
+
+
+def _without_nanoseconds(batch: Any) -> Any:  # noqa: ANN401 -- pyarrow has no types
+    """Cut times to microseconds: Python's have no more, and pyarrow would refuse to lose any."""
+    import pyarrow as pa
+
+    fields = [
+        field.with_type(pa.timestamp("us", field.type.tz))
+        if pa.types.is_timestamp(field.type)
+        else field
+        for field in batch.schema
+    ]
+    columns = [
+        column.cast(field.type, safe=False)
+        for column, field in zip(batch.columns, fields, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
