@@ -86,7 +86,7 @@ VALUES = st.one_of(
     st.booleans(),
     st.none(),
     st.lists(TEXTS, max_size=7),
-    st.lists(st.integers(), max_size=2),
+    st.lists(st.one_of(st.integers(), st.lists(TEXTS), st.none()), max_size=2),
     st.dictionaries(TEXTS, st.integers(), max_size=2),
     st.just(4111111111111111),
 )

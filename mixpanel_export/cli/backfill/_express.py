@@ -96,35 +96,36 @@ class Express:
         for key, indexes in groups.items():
             plan = self._plans[key] if key in self._plans else self._plan(key)
             if plan is not None:
-                chosen = [records[index] for index in indexes]
-                made = self._made([each["properties"] for each in chosen], plan, now)
-                for index, record, properties in zip(indexes, chosen, made, strict=True):
-                    if properties is not None:
-                        line = dump(record["event"], properties)
-                        lines[index] = line if len(line) <= MAX_EVENT_BYTES else None
+                names_of = [records[index]["event"] for index in indexes]
+                rows = [records[index]["properties"] for index in indexes]
+                made = self._made(names_of, rows, plan, now)
+                for index, line in zip(indexes, made, strict=True):
+                    if line is not None and len(line) <= MAX_EVENT_BYTES:
+                        lines[index] = line
         return lines
 
-    def _made(self, rows: list[_Row], plan: _Plan, now: float) -> list[_Row | None]:
-        """Give the properties that are sent for each of *rows*; None for an unusual one."""
+    def _made(
+        self, names: list[str], rows: list[_Row], plan: _Plan, now: float
+    ) -> list[bytes | None]:
+        """Make the lines of events that have properties of the same names; None is unusual."""
         bad, unset = self._heads(rows, plan)
         times = _times([row["time"] for row in rows], now)
         bad.update(index for index, time in enumerate(times) if time is None)
         self._others(rows, plan.others, bad, unset)
-        base, aliases = self._base, plan.aliases
-        made: list[_Row | None] = []
-        for index, (row, time) in enumerate(zip(rows, times, strict=True)):
-            if index in bad:
-                made.append(None)
-                continue
-            properties = base.copy()
-            for alias in aliases:
-                properties[alias] = row[alias]
-            if index in unset:
-                properties.update((name, value) for name, value in row.items() if value is not None)
-            else:
-                properties.update(row)
-            properties["time"] = time
-            made.append(properties)
+        base = self._base
+        if not (bad or unset or plan.aliases):
+            return [
+                dump(name, {**base, **row, "time": time})
+                for name, row, time in zip(names, rows, times, strict=True)
+            ]
+        made: list[bytes | None] = []
+        for index, (name, row, time) in enumerate(zip(names, rows, times, strict=True)):
+            line = None
+            if index not in bad:
+                aliases = {alias: row[alias] for alias in plan.aliases}
+                given = {key: value for key, value in row.items() if value is not None}
+                line = dump(name, {**base, **aliases, **given, "time": time})
+            made.append(line)
         return made
 
     def _heads(self, rows: list[_Row], plan: _Plan) -> tuple[set[int], set[int]]:
@@ -150,29 +151,16 @@ class Express:
         self, rows: list[_Row], names: tuple[str, ...], bad: set[int], unset: set[int]
     ) -> None:
         """Add to *bad* the rows with unusual values, and to *unset* those with a None."""
-        known = self._known
         new: set[str] = set()
         columns = []
         for column in _columns(rows, names):
-            kinds = set(map(type, column))
-            if kinds == {str}:
+            texts = _new_texts(column, self._known)
+            if texts is None:
+                texts = _look_closely(column, bad, unset)
+            if texts:
                 columns.append(column)
-                new.update(set(column) - known)
-            elif kinds == {list} and _are_few_texts(column):
-                columns.append(column)
-                new.update(set(chain.from_iterable(column)) - known)
-            elif not (kinds <= _NUMBERS and max(column) < CARDS and math.isfinite(sum(column))):
-                for index, value in enumerate(column):
-                    if value is None:
-                        unset.add(index)
-                    elif not _is_usual(value):
-                        bad.add(index)
-                    elif type(value) is str:
-                        new.add(value)
-                    elif type(value) is list:
-                        new.update(value)
-                columns.append(column)
-        if dirty := self._learn(list(new - known)):
+                new |= texts
+        if dirty := self._learn(list(new - self._known)):
             for column in columns:
                 bad.update(index for index, value in enumerate(column) if _holds(value, dirty))
 
@@ -208,6 +196,7 @@ class Express:
         return dirty
 
 
+_TEXT: Final = frozenset({str})
 _NUMBERS: Final = frozenset({int, float, bool})
 
 
@@ -218,8 +207,37 @@ def _columns(rows: list[_Row], names: tuple[str, ...]) -> Iterable[tuple[Any, ..
     return zip(*map(itemgetter(*names), rows), strict=True)
 
 
-def _are_few_texts(column: tuple[list[object], ...]) -> bool:
-    return max(map(len, column)) <= FEW and set(map(type, chain.from_iterable(column))) <= {str}
+def _new_texts(column: tuple[Any, ...], known: set[str]) -> set[str] | None:
+    """Give the texts in *column* that are not *known*; None if not all in it is usual."""
+    try:
+        # Each once, and less what is known: of most columns nothing is left to be looked at.
+        values = set(column) - known
+    except TypeError:
+        if set(map(type, column)) != {list} or max(map(len, column)) > FEW:
+            return None
+        texts = list(chain.from_iterable(column))
+        return set(texts) - known if set(map(type, texts)) <= _TEXT else None
+    kinds = set(map(type, values))
+    if kinds <= _TEXT:
+        return values
+    if kinds <= _NUMBERS and max(values) < CARDS and math.isfinite(sum(values)):
+        return set()
+    return None
+
+
+def _look_closely(column: tuple[Any, ...], bad: set[int], unset: set[int]) -> set[str]:
+    """Give the texts in *column*, and note what is unusual in it and what is not there."""
+    texts: set[str] = set()
+    for index, value in enumerate(column):
+        if value is None:
+            unset.add(index)
+        elif not _is_usual(value):
+            bad.add(index)
+        elif type(value) is str:
+            texts.add(value)
+        elif type(value) is list:
+            texts.update(value)
+    return texts
 
 
 def _is_usual(value: object) -> bool:

@@ -119,6 +119,7 @@ class Maker:
         now = self._wall()
         if self._express is None:
             return [self._long_way(*each, now) for each in zip(items, numbers, strict=True)]
+        growth = self._growth
         results: list[Result] = []
         for start in range(0, len(items), _FEW):
             some = items[start : start + _FEW]
@@ -127,18 +128,14 @@ class Maker:
             for item, record, line, number in zip(
                 some, records, lines, numbers[start : start + _FEW], strict=True
             ):
-                plain = line is not None and self._is_plain(item, line, record)
-                results.append(line if plain else self._long_way(item, number, now))
+                if line is not None and (
+                    # A compact text has grown by what was added, and by nothing else.
+                    len(line) - len(item) == growth or _is_plain(item, record)
+                ):
+                    results.append(line)
+                else:
+                    results.append(self._long_way(item, number, now))
         return results
-
-    def _is_plain(self, item: object, line: Any, record: Any) -> bool:  # noqa: ANN401 -- looked at
-        """Say whether no name stands in *item* twice, as far as that is cheap to see."""
-        return (
-            type(item) is not bytes
-            # A compact text has grown by what was added, and by nothing else.
-            or len(line) - len(item) == self._growth
-            or item.count(b'":') + item.count(b'" :') <= len(record["properties"]) + len(record)
-        )
 
     def _long_way(self, item: Any, number: int, now: float) -> Result:  # noqa: ANN401 -- see `make`
         self.number = number
@@ -222,6 +219,13 @@ def _result(sealed: Iterable[Sealed]) -> Result:
             return _LEFT.get(each) or Fault(_FAULTS[each])
         found.append(cast("Aside", each))
     return tuple(found)
+
+
+def _is_plain(item: object, record: Mapping[str, Any]) -> bool:
+    """Say whether no name stands in *item* twice, as far as that is cheap to see."""
+    return type(item) is not bytes or (
+        item.count(b'":') + item.count(b'" :') <= len(record["properties"]) + len(record)
+    )
 
 
 def _loads(item: bytes) -> Any:  # noqa: ANN401 -- any JSON

@@ -11,7 +11,7 @@ from mixpanel_export.cli.backfill._trouble import Damage, Unusable
 
 # So much is read at once, and so much is given at once, in bytes.
 _READ: Final = 1 << 18
-PIECE: Final = 1 << 20
+PIECE: Final = 1 << 18
 
 # What a stream begins with. -- RFC 1952, 2.3.1; RFC 8878, 3.1.1.
 _GZIP: Final = b"\x1f\x8b"
