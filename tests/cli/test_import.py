@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,11 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
     """
     Run the command in this process.
     """
-    return CliRunner().invoke(command, ["import", *arguments], input=stdin)
+    # Before its release 8.2 click mixed both outputs unless it was told not to.
+    separately: dict[str, Any] = (
+        {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+    )
+    return CliRunner(**separately).invoke(command, ["import", *arguments], input=stdin)
 
 
 def run_apart(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
