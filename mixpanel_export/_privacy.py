@@ -216,9 +216,12 @@ def scrub(text: str) -> str:
 
 
 # Texts that differ in their digits only have one shape, and most shapes come again and again: the
-# addresses of a shop's pages. What `scrub` looks for has digits in places, seldom a certain one.
+# addresses of a shop's pages. The hints for a shape are those for its texts, with a zero for each
+# digit that stands for itself, and not in a class or a count.
 _SHAPE: Final = str.maketrans("123456789", "0" * 9)
-_CERTAIN: Final = re.compile(r"A0T|GR00")
+_SHAPE_HINTS: Final = re.compile(
+    re.sub(r"(\[[^]]*\]|\{[^}]*\})|[0-9]", lambda part: part[1] or "0", _HINTS.pattern)
+)
 _SHAPES: Final[set[str]] = set()
 _MOST_SHAPES: Final = 20_000
 
@@ -257,12 +260,7 @@ def _suspects(shapes: Sequence[str]) -> set[str]:
         return set(shapes)
     suspects = {shape for shape in shapes if "://" in shape} if "@" in whole else set()
     ends: list[int] = []
-    for pattern, within in (
-        (_DIGITS, whole),
-        (_HINTS, whole),
-        (_CERTAIN, whole),
-        (_WORDS, lower),
-    ):
+    for pattern, within in ((_DIGITS, whole), (_SHAPE_HINTS, whole), (_WORDS, lower)):
         for match in pattern.finditer(within):
             ends = ends or list(accumulate(len(shape) + 1 for shape in shapes))
             suspects.add(shapes[bisect_right(ends, match.start())])

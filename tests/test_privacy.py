@@ -324,6 +324,7 @@ def test_any_texts_are_judged_as_one_by_one(texts: list[str]) -> None:
     [
         ("A4TA1234567890123456", "A3TA1234567890123456"),
         ("GR4648941abcdefghijklmnopqrst", "GR1348941abcdefghijklmnopqrst"),
+        ("ya13.abcdefghijklmnopqrstuvwxyz", "ya29.abcdefghijklmnopqrstuvwxyz"),
         ("4111111111111112", "4111111111111111"),
     ],
 )

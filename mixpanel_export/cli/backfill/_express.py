@@ -20,9 +20,9 @@ from typing import Any, Final, NamedTuple
 from orjson import dumps
 
 from mixpanel_export._fill import CARDS, FEW
-from mixpanel_export._ids import address, as_id, as_insert_id, milliseconds
-from mixpanel_export._limits import MAX_AHEAD_MS, MAX_EVENT_BYTES, MAX_STRING_BYTES, MIN_TIME_MS
-from mixpanel_export._line import dump
+from mixpanel_export._ids import SURELY_MS, address, as_id, as_insert_id, as_time
+from mixpanel_export._limits import MAX_AHEAD_MS, MAX_EVENT_BYTES, MAX_STRING_BYTES
+from mixpanel_export._line import STRICT, dump_repaired
 from mixpanel_export._plan import HONOURED, IDENTITY, make_plan
 from mixpanel_export._privacy import Privacy, scrubbed_among
 from mixpanel_export._values import SURELY_SHORT
@@ -115,7 +115,7 @@ class Express:
         base = self._base
         if not (bad or unset or plan.aliases):
             return [
-                dump(name, {**base, **row, "time": time})
+                _dump(name, {**base, **row, "time": time})
                 for name, row, time in zip(names, rows, times, strict=True)
             ]
         made: list[bytes | None] = []
@@ -124,7 +124,7 @@ class Express:
             if index not in bad:
                 aliases = {alias: row[alias] for alias in plan.aliases}
                 given = {key: value for key, value in row.items() if value is not None}
-                line = dump(name, {**base, **aliases, **given, "time": time})
+                line = _dump(name, {**base, **aliases, **given, "time": time})
             made.append(line)
         return made
 
@@ -200,6 +200,13 @@ _TEXT: Final = frozenset({str})
 _NUMBERS: Final = frozenset({int, float, bool})
 
 
+def _dump(name: str, properties: _Row) -> bytes:
+    try:
+        return dumps({"event": name, "properties": properties}, None, STRICT)
+    except TypeError:
+        return dump_repaired(name, properties)
+
+
 def _columns(rows: list[_Row], names: tuple[str, ...]) -> Iterable[tuple[Any, ...]]:
     """Turn *rows* by a right angle."""
     if len(names) < 2:
@@ -256,11 +263,11 @@ def _holds(value: object, dirty: set[str]) -> bool:
 
 
 def _times(values: list[Any], now: float) -> Iterable[int | None]:
-    """Give the milliseconds that *values* mean; None for what means none."""
+    """Give *values* as they are sent; None for what is no time."""
     latest = now * 1000 + MAX_AHEAD_MS
-    if set(map(type, values)) == {int} and min(values) >= MIN_TIME_MS and max(values) <= latest:
+    if set(map(type, values)) == {int} and min(values) >= SURELY_MS and max(values) <= latest:
         return values
-    return [milliseconds(value, now) for value in values]
+    return [as_time(value, now) for value in values]
 
 
 def _indexes(rows: list[_Row], name: str, is_usual: Any) -> set[int]:  # noqa: ANN401 -- a question

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from mixpanel_export._ids import milliseconds
+from mixpanel_export._ids import SURELY_MS, as_time
 from mixpanel_export.cli.backfill._trouble import Unusable
 
 # ISO 8601 as it is met: a space for the T, commas, any number of decimals, an offset without colon.
@@ -65,12 +65,12 @@ class Moments:
         if isinstance(value, str):
             value = self._of_text(value.strip())
         if isinstance(value, datetime):
-            return milliseconds(self._zoned(value), now)
+            return _milliseconds(self._zoned(value), now)
         if isinstance(value, date):
-            return milliseconds(self._zoned(datetime.combine(value, time())), now)
+            return _milliseconds(self._zoned(datetime.combine(value, time())), now)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
-        found = (milliseconds(value / unit if unit > 1 else value, now) for unit in _FINER)
+        found = (_milliseconds(value / unit if unit > 1 else value, now) for unit in _FINER)
         return next((each for each in found if each is not None), None)
 
     def _zoned(self, moment: datetime) -> datetime:
@@ -98,6 +98,12 @@ class Moments:
             return None
         moment += timedelta(microseconds=int(f"{fraction or 0:0<6}"[:6]))
         return moment.replace(tzinfo=_offset(offset)) if offset else moment
+
+
+def _milliseconds(value: datetime | float, now: float) -> int | None:
+    found = as_time(value, now)
+    # The earliest ones come in seconds.
+    return found * 1000 if found is not None and found < SURELY_MS else found
 
 
 def _offset(text: str) -> timezone:
