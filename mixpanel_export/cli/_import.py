@@ -99,7 +99,9 @@ def _constant(text: str) -> Any:  # noqa: ANN401 -- any JSON
 @click.option(
     "--delimiter", metavar="C", help="What separates columns of CSV, if the header does not show."
 )
-@click.option("--text", is_flag=True, help="Leave cells of CSV texts, if they look like numbers.")
+@click.option(
+    "--text", is_flag=True, help="Leave cells of CSV texts, even if they look like numbers."
+)
 @click.option("--event", metavar="FIELD", help="Where the event's name is.  [default: event]")
 @click.option("--time", metavar="FIELD", help="Where its time is.  [default: time]")
 @click.option("--distinct-id", metavar="FIELD", help="Where its user is.  [default: distinct_id]")
