@@ -21,15 +21,15 @@ from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut
 #: Fields, and the names of the properties that they become.
 Pairs = tuple[tuple[Any, str], ...]
 
-# The smallest whole number that may be a card's, of 13 digits that begin with a 4. Milliseconds
-# since the epoch are smaller, and common.
-_CARDS: Final = 4_000_000_000_000
+#: The smallest whole number that may be a card's, of 13 digits that begin with a 4. Milliseconds
+#: since the epoch are smaller, and common.
+CARDS: Final = 4_000_000_000_000
 
 _MAX_FLOAT: Final = sys.float_info.max
 
-# So many texts surely fit into a list of 8 KB: JSON takes six bytes for a byte at most, and two
-# quotes and a comma for each text. Most lists are that: a few tags.
-_FEW: Final = MAX_NESTED_BYTES // (6 * MAX_STRING_BYTES + 3)
+#: So many texts surely fit into a list of 8 KB: JSON takes six bytes for a byte at most, and two
+#: quotes and a comma for each text. Most lists are that: a few tags.
+FEW: Final = MAX_NESTED_BYTES // (6 * MAX_STRING_BYTES + 3)
 
 
 class Filler:
@@ -62,14 +62,14 @@ class Filler:
                     value = self.text(value)
             elif kind is int:
                 # What is too big for a double is found when the line is made.
-                if value >= _CARDS:
+                if value >= CARDS:
                     value = self.clean(value)
             elif kind is float:
                 # Neither an infinity nor "not a number" lies between these.
                 if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
                     continue
             elif kind is not bool and not (
-                kind is list and len(value) <= _FEW and self._knows(value)
+                kind is list and len(value) <= FEW and self._knows(value)
             ):
                 value = self.clean(value)
                 if value is MISSING:

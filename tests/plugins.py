@@ -31,6 +31,7 @@ EXTRAS = {
     "cli": ("click", "rich"),
     "django": ("django",),
     "emulator": ("click", "starlette", "uvicorn"),
+    "files": ("fsspec", "pyarrow"),
     "otel": ("opentelemetry.sdk",),
     "structlog": ("structlog",),
     "ua": ("ua_parser",),

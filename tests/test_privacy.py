@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixpanel_export._privacy import SCRUBBED, Privacy, is_card, is_secret, scrub
+from mixpanel_export import _privacy
+from mixpanel_export._privacy import (
+    SCRUBBED,
+    Privacy,
+    is_card,
+    is_secret,
+    scrub,
+    scrubbed_among,
+)
 from tests import effort
+from tests.secrets_made_up import make_up
 
 steadily = effort.steadily(300)
 
@@ -276,3 +285,84 @@ def test_words_without_digits_or_signs_stay(text: str) -> None:
     Only digits, capitals and signs of assignment can make a secret.
     """
     assert scrub(text) == text
+
+
+# -- many texts at once -------------------------------------------------------------------------
+
+
+def changed(texts: list[str]) -> set[str]:
+    """
+    Find those of *texts* that `scrub` changes, one by one.
+    """
+    return {text for text in texts if scrub(text) != text}
+
+
+def test_of_many_texts_the_same_are_found_as_one_by_one() -> None:
+    """
+    Secrets of all kinds, alone and within a text, among harmless texts of many shapes.
+    """
+    secrets = [secret for _, text, secret in make_up() for secret in (text, secret, f"a {text} b")]
+    texts = [text for text in secrets if "\n" not in text]
+    harmless = [f"https://example.com/{number}?page={number % 7}" for number in range(200)]
+
+    for start in range(0, len(texts), 40):
+        some = [*texts[start : start + 40], *harmless]
+        assert scrubbed_among(some) == changed(some)
+
+
+@given(st.lists(st.text(alphabet="A3TG12 x-_=:/@.eyJkspwtoken", max_size=40), max_size=12))
+@steadily
+def test_any_texts_are_judged_as_one_by_one(texts: list[str]) -> None:
+    """
+    Whatever was judged before.
+    """
+    assert scrubbed_among(texts) == changed(texts)
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        ("A4TA1234567890123456", "A3TA1234567890123456"),
+        ("GR4648941abcdefghijklmnopqrst", "GR1348941abcdefghijklmnopqrst"),
+        ("ya13.abcdefghijklmnopqrstuvwxyz", "ya29.abcdefghijklmnopqrstuvwxyz"),
+        ("4111111111111112", "4111111111111111"),
+    ],
+)
+def test_a_text_of_a_harmless_shape_may_still_be_a_secret(before: str, text: str) -> None:
+    """
+    Where a certain digit makes the difference, the shape alone says nothing.
+    """
+    assert scrubbed_among([before]) == set()
+    assert scrubbed_among([text]) == {text}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["İ password=hunter22", "fine"],  # whose small form is longer
+        ["two\nlines password=hunter22", "fine"],
+        ["https://a:secret@example.com/", "me@example.com"],
+        [],
+    ],
+)
+def test_unusual_texts_are_judged_too(texts: list[str]) -> None:
+    """
+    Line breaks, letters that grow, addresses with a password, nothing at all.
+    """
+    assert scrubbed_among(texts) == changed(texts)
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Shapes are forgotten when there are many.
+    """
+    monkeypatch.setattr(_privacy, "_MOST_SHAPES", 3)
+    letters = string.ascii_lowercase
+
+    for index in range(20):
+        scrubbed_among([f"shape {letters[index]}"])
+    found = len(_privacy._SHAPES)
+
+    assert found <= 4
+    assert Privacy(scrub=False).scrubs is False
+    assert Privacy().scrubs is True

@@ -9,18 +9,16 @@ The command ``mixpanel-export``.
     _doors          the four ways in which it says so
     _ledger         whether both sides of the demo agree
     _screen         what the demo shows
-<<<<<<< HEAD
     _run            run: a command, and an emulator for it
     _child          a command as if it had been started in our place
     _arrived        what arrived at its emulator
     _tail           tail: events of a running emulator, line by line
     _terminal       texts from elsewhere, made safe for a terminal
     _extras         what commands need that is not always there
-=======
+    _import         import: history, see the package backfill
     _spool          spool: what waits on disk, seen and moved by hand
     _survey         what lies there
     _tables         what the spool's commands show
->>>>>>> spool2
     _stop           Ctrl-C as a question instead of an exception
 
 Its friends are extras; without them it says how to get them.

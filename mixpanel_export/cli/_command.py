@@ -14,13 +14,14 @@ from mixpanel_export import __version__
 _COMMANDS: Final = {
     "demo": "mixpanel_export.cli._demo",
     "emulator": "mixpanel_export.emulator._command",
-<<<<<<< HEAD
+    "import": "mixpanel_export.cli._import",
     "run": "mixpanel_export.cli._run",
-    "tail": "mixpanel_export.cli._tail",
-=======
     "spool": "mixpanel_export.cli._spool",
->>>>>>> spool2
+    "tail": "mixpanel_export.cli._tail",
 }
+
+# What a command is called in its module, where that is a word of Python's.
+_NAMES: Final = {"import": "import_"}
 
 
 class _Lazy(click.Group):
@@ -34,14 +35,16 @@ class _Lazy(click.Group):
         """Load one; None if there is none of this name."""
         if name not in _COMMANDS:
             return None
-        return cast("click.Command", getattr(import_module(_COMMANDS[name]), name))
+        return cast(
+            "click.Command", import_module(_COMMANDS[name]).__dict__[_NAMES.get(name, name)]
+        )
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mixpanel-export")
 def command() -> None:
     """
-    Send product events to Mixpanel from log records.
+    Send product events to Mixpanel from logs and traces.
 
     To see what it does, without an account and without anything leaving this machine:
 
@@ -62,4 +65,9 @@ def command() -> None:
         # in another terminal
         export MIXPANEL_TOKEN=anything MIXPANEL_BASE_URL=http://127.0.0.1:8787
         python your_application.py
+
+    To bring history into a project, from files in any of the usual formats:
+
+    \b
+        MIXPANEL_TOKEN=… mixpanel-export import events/*.ndjson.gz
     """  # noqa: D301 -- click's sign for "leave these lines as they are"

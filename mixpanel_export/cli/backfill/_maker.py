@@ -1,0 +1,243 @@
+"""Records -> lines, or why there is none."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+
+from mixpanel_export._event import Drop
+from mixpanel_export._translate import Translator
+from mixpanel_export._update import Aside
+from mixpanel_export.cli.backfill._express import REQUIRED, Express
+from mixpanel_export.cli.backfill._mapping import Mapper
+from mixpanel_export.cli.backfill._trouble import Fault, excerpt
+
+if TYPE_CHECKING:
+    from mixpanel_export._settings import Settings
+    from mixpanel_export._translate import Sealed
+
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+# So many records are looked at together: as many as the processor has near.
+_FEW: Final = 250
+
+_FAULTS: Final = {
+    Drop.IGNORED: "has no name",
+    Drop.TOO_LARGE: "is too large: it would have 1 MB or more",
+    Drop.NO_IDENTITY: "says whose it is with an id that Mixpanel forbids",
+}
+_LEFT: Final = {Drop.TRANSFORM: "transform", Drop.SAMPLED: "sampled"}
+
+#: What becomes of a record: a line for /import, lines for other ways, what is wrong with it, why it
+#: is left out, or None if it is nothing but a blank line.
+Result = bytes | tuple[bytes | Aside, ...] | Fault | str | None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """
+    Which records are sent, and as what.
+
+    Args:
+        mapper: Makes events and updates of records.
+
+        profiles: Whether they are updates of profiles, and not events.
+
+        since: Events before this are left out, in milliseconds since the epoch; None is no limit.
+
+        until: Events from this on are left out; None is no limit.
+
+        repeats: Whether records that are alike in everything are different events.
+    """
+
+    mapper: Mapper
+    profiles: bool = False
+    since: int | None = None
+    until: int | None = None
+    repeats: bool = False
+
+
+class Maker:
+    """
+    Makes lines of records.
+
+    Args:
+        settings: The "what" fields are read.
+
+        rules: Which records, and as what.
+
+        hint: Called with a kind and a text about what a user should know.
+
+        wall: Says the seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: Rules,
+        *,
+        hint: Callable[[str, str], object],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        #: The number of the record that was looked at last.
+        self.number = 0
+        self._rules = rules
+        self._hint = hint
+        self._wall = wall
+        self._translator = Translator(settings, hint=hint)
+        usual = (
+            rules.mapper.fields.usual
+            and not rules.profiles
+            and rules.since is None
+            and rules.until is None
+            and settings.transform is None
+            and settings.sample >= 1
+        )
+        base = self._translator._base
+        self._express = Express(self._translator._filler.privacy, base) if usual else None
+        # What is usually added to an event: an address and our name.
+        added = {name: value for name, value in base.items() if name not in REQUIRED}
+        self._growth = len(_dump(added)) - 1
+
+    def make(self, items: Sequence[Any], numbers: Sequence[int]) -> list[Result]:
+        """
+        Make the lines of *items*.
+
+        Args:
+            items: Records: bytes of JSON, mappings, or what is wrong with them.
+
+            numbers: Their numbers.
+        """
+        now = self._wall()
+        if self._express is None:
+            return [self._long_way(*each, now) for each in zip(items, numbers, strict=True)]
+        growth = self._growth
+        results: list[Result] = []
+        for start in range(0, len(items), _FEW):
+            some = items[start : start + _FEW]
+            records = [_loads(item) if type(item) is bytes else item for item in some]
+            lines = self._express.lines(records, now)
+            for item, record, line, number in zip(
+                some, records, lines, numbers[start : start + _FEW], strict=True
+            ):
+                if line is not None and (
+                    # A compact text has grown by what was added, and by nothing else.
+                    len(line) - len(item) == growth or _is_plain(item, record)
+                ):
+                    results.append(line)
+                else:
+                    results.append(self._long_way(item, number, now))
+        return results
+
+    def _long_way(self, item: Any, number: int, now: float) -> Result:  # noqa: ANN401 -- see `make`
+        self.number = number
+        record = self._parse(item) if type(item) is bytes else item
+        if record is None or isinstance(record, Fault):
+            return record
+        if not isinstance(record, Mapping):
+            return Fault("is JSON, but not an object", excerpt(_dump(record)))
+        try:
+            found = (
+                self._updates(record) if self._rules.profiles else self._event(record, number, now)
+            )
+        except Exception as error:  # noqa: BLE001 -- a transform is somebody else's code
+            found = Fault(f"cannot be made an event: {type(error).__name__}: {error}")
+        if isinstance(found, Fault) and not found.text:
+            return replace(found, text=excerpt(item if type(item) is bytes else _dump(record)))
+        return found
+
+    def _event(self, record: Mapping[str, Any], number: int, now: float) -> Result:
+        rules = self._rules
+        event = rules.mapper.event(record, now)
+        if isinstance(event, Fault):
+            return event
+        moment = cast("int", event.time)  # the mapper reads it
+        if (rules.since is not None and moment < rules.since) or (
+            rules.until is not None and moment >= rules.until
+        ):
+            return "outside"
+        sealed = self._translator.seal(event, partial(self._insert_id, record, number), self._wall)
+        if type(sealed) is bytes:
+            if self._express is not None:
+                self._express.approve(event.name, sealed)
+            return sealed
+        return _result((sealed,))
+
+    def _updates(self, record: Mapping[str, Any]) -> Result:
+        updates = self._rules.mapper.updates(record)
+        if isinstance(updates, Fault):
+            return updates
+        return _result(self._translator.seal(each, str, self._wall) for each in updates)
+
+    def _insert_id(self, record: Mapping[str, Any], number: int) -> str:
+        """Make an id of what *record* says, so that the next run makes the same."""
+        content = _dump(record)
+        if self._rules.repeats:
+            content += b"%d" % number
+        return sha256(content).hexdigest()[:32]
+
+    def _parse(self, item: bytes) -> Any:  # noqa: ANN401 -- any JSON, a fault, or None
+        record = _loads(item)
+        if record is not None:
+            # A quick count of names; only if there seem to be too many are they looked at.
+            if item.count(b'":') > _dump(record).count(b'":'):
+                with suppress(ValueError, RecursionError):
+                    json.loads(item, object_pairs_hook=self._pairs)
+            return record
+        if not item.strip():
+            return None
+        try:
+            # It takes what Python's own writer gives: not-a-number, and half of a surrogate pair.
+            return json.loads(item, object_pairs_hook=self._pairs)
+        except UnicodeDecodeError as error:
+            return Fault("is not UTF-8", excerpt(item), error.start + 1)
+        except json.JSONDecodeError as error:
+            return Fault(f"is not JSON: {error.msg}", excerpt(item), error.pos + 1)
+        except (RecursionError, ValueError) as error:
+            reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            return Fault(reason, excerpt(item))
+
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            self._hint("repeated", "a name stood twice in an object; what came last counts")
+        return found
+
+
+def _result(sealed: Iterable[Sealed]) -> Result:
+    found: list[bytes | Aside] = []
+    for each in sealed:
+        if isinstance(each, Drop):
+            return _LEFT.get(each) or Fault(_FAULTS[each])
+        found.append(cast("Aside", each))
+    return tuple(found)
+
+
+def _is_plain(item: object, record: Mapping[str, Any]) -> bool:
+    """Say whether no name stands in *item* twice, as far as that is cheap to see."""
+    return type(item) is not bytes or (
+        item.count(b'":') + item.count(b'" :') <= len(record["properties"]) + len(record)
+    )
+
+
+def _loads(item: bytes) -> Any:  # noqa: ANN401 -- any JSON
+    try:
+        return orjson.loads(item)
+    except ValueError:
+        return None
+
+
+def _dump(record: object) -> bytes:
+    try:
+        return orjson.dumps(record, default=str, option=_SORTED)
+    except (TypeError, ValueError):
+        # An integer of more than 64 bits, half of a surrogate pair, or nested too deeply for it.
+        return json.dumps(record, default=str, sort_keys=True).encode()
