@@ -361,11 +361,14 @@ def test_a_process_that_uwsgi_forks_has_no_threads(
     pipeline = pipeline_with(transport)
     before = _thread._count()
 
-    for _ in range(5):
+    pipeline.submit(Event("master's"))
+    baton = pipeline._process.baton
+    for _ in range(4):
         pipeline.submit(Event("master's"))
     pipeline.update_profile("u-1", set={"a": 1})
 
     assert _thread._count() == before
+    assert pipeline._process.baton is baton
     assert caplog.messages == [
         (
             "uWSGI loads the application before it forks: events wait for the first worker that"

@@ -532,3 +532,17 @@ def test_what_a_server_repeats_is_masked(clock: FakeClock) -> None:
     assert refused.outcome == Misconfigured(401, "unknown token ***")
     assert isinstance(failed.outcome, Retryable)
     assert failed.outcome.reason == "ValueError: cannot send ***"
+
+
+def test_what_is_masked_is_as_long_as_a_secret(clock: FakeClock) -> None:
+    """
+    Eight characters are; and what was said need not be text that can be encoded.
+    """
+    transport = ScriptedTransport(ValueError("12345678 1234567 \ud800"))
+
+    attempt = sender_with(
+        transport, clock, Settings(token="12345678", api_secret="1234567")
+    ).attempt(Shipment(batch_of(1)), Deadline(clock, 5.0))
+
+    assert isinstance(attempt.outcome, Retryable)
+    assert attempt.outcome.reason == "ValueError: *** 1234567 ?"

@@ -19,10 +19,11 @@ from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
 from mixpanel_export._event import Event
 from mixpanel_export._notice import Notices
-from mixpanel_export._pipeline import Pipeline, delivering
+from mixpanel_export._pipeline import Pipeline, delivering, is_delivering
 from mixpanel_export._segment import SEGMENT_BYTES
 from mixpanel_export._sender import Sender
 from mixpanel_export._settings import Settings
+from mixpanel_export._spool import SpoolQueue
 from mixpanel_export._update import Aside, ProfileUpdate, seal_update
 from mixpanel_export._wire import Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
@@ -383,6 +384,61 @@ def test_a_bug_does_not_end_the_care(
     assert pipeline.flush(10.0)
     eventually(lambda: "spool failed unexpectedly: RuntimeError" in caplog.text)
     spool.bell.ring()
+
+
+def test_bugs_are_of_one_kind(
+    start: Callable[..., Pipeline],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    One line a minute tells of all of them; each has its traceback, and a second to pass.
+    """
+    caplog.set_level(logging.DEBUG, "mixpanel_export")
+    process = start()._process
+    spool = process.engine.spool
+    assert spool is not None
+    monkeypatch.setattr(type(spool), "keep", _fail)
+    monkeypatch.setattr(process, "step", lambda: _fail(process))
+
+    pauses = process.keep_safely(spool), process.step_safely()
+
+    assert pauses == (1.0, 1.0)
+    assert [(each.levelname, each.message, bool(each.exc_info)) for each in caplog.records] == [
+        ("WARNING", "the spool failed unexpectedly: RuntimeError", False),
+        ("DEBUG", "the spool failed unexpectedly", True),
+        ("DEBUG", "delivery failed unexpectedly", True),
+    ]
+
+
+def test_a_thread_of_ours_looks_after_the_disk(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What it logs is about delivery. At rest there is none, and a flush looks itself.
+    """
+    pipeline = start()
+    spool = pipeline._process.engine.spool
+    assert spool is not None
+    keep = type(spool).keep
+    seen = []
+
+    def watched(spool: SpoolQueue) -> float:
+        seen.append(is_delivering(_thread.get_ident()))
+        return keep(spool)
+
+    monkeypatch.setattr(type(spool), "keep", watched)
+    pipeline.submit(Event("A"))
+    eventually(lambda: bool(seen))
+    pipeline.flush(10.0)
+    pipeline.rest()
+    eventually(lambda: not delivering)
+    by_thread = seen.copy()
+    seen.clear()
+    pipeline.flush(10.0)
+
+    assert set(by_thread) == {True}
+    assert seen[:1] == [False]
 
 
 def _fail(_self: object) -> float:
