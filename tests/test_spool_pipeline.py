@@ -18,12 +18,12 @@ import pytest
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
 from mixpanel_export._event import Event
+from mixpanel_export._keeper import Keeper
 from mixpanel_export._notice import Notices
 from mixpanel_export._pipeline import Pipeline, delivering, is_delivering
 from mixpanel_export._segment import SEGMENT_BYTES
 from mixpanel_export._sender import Sender
 from mixpanel_export._settings import Settings
-from mixpanel_export._spool import SpoolQueue
 from mixpanel_export._update import Aside, ProfileUpdate, seal_update
 from mixpanel_export._wire import Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport
@@ -398,7 +398,7 @@ def test_bugs_are_of_one_kind(
     process = start()._process
     spool = process.engine.spool
     assert spool is not None
-    monkeypatch.setattr(type(spool), "keep", _fail)
+    monkeypatch.setattr(type(spool.keeper), "keep", _fail)
     monkeypatch.setattr(process, "step", lambda: _fail(process))
 
     pauses = process.keep_safely(spool), process.step_safely()
@@ -420,14 +420,14 @@ def test_a_thread_of_ours_looks_after_the_disk(
     pipeline = start()
     spool = pipeline._process.engine.spool
     assert spool is not None
-    keep = type(spool).keep
+    keep = type(spool.keeper).keep
     seen = []
 
-    def watched(spool: SpoolQueue) -> float:
+    def watched(keeper: Keeper) -> float:
         seen.append(is_delivering(_thread.get_ident()))
-        return keep(spool)
+        return keep(keeper)
 
-    monkeypatch.setattr(type(spool), "keep", watched)
+    monkeypatch.setattr(type(spool.keeper), "keep", watched)
     pipeline.submit(Event("A"))
     eventually(lambda: bool(seen))
     pipeline.flush(10.0)
