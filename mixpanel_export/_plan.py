@@ -239,7 +239,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     operations = []
     for key in names:
         name = str.__str__(key) if issubclass(type(key), str) else text_of(key)
-        if name in MARKS or (stamped and _is_stamp(name)):
+        if name in MARKS or (stamped and is_stamp(name)):
             continue
         own = own or not (name in IDENTITY or name in _WEAK or _ARGUMENT.fullmatch(name))
         if stamped and name in OPERATIONS:
@@ -279,5 +279,6 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     )
 
 
-def _is_stamp(name: str) -> bool:
+def is_stamp(name: str) -> bool:
+    """Say whether libraries put a field of this name on the records that pass them."""
     return name in _STAMPS or name.startswith(_STAMP_PREFIXES)

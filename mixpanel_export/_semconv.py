@@ -160,7 +160,7 @@ def plan_names(
 
         include: What else is wanted: ``message``, ``stack``.
     """
-    names = tuple(name for name in names if not _left_out(name, include))
+    names = tuple(name for name in names if not why_left_out(name, include))
     present = frozenset(names)
     readers = _READERS | _CLIENT_READERS if client else _READERS
     own: dict[str, str] = {}  # property -> attribute
@@ -198,10 +198,16 @@ def _choices(group: Choices, present: frozenset[str]) -> Choices:
     return tuple((target, names) for target, names in found if names)
 
 
-def _left_out(name: str, include: tuple[str, ...]) -> bool:
+def why_left_out(name: str, include: tuple[str, ...]) -> str:
+    """Say why an attribute of this name becomes no property; ``""`` if it does."""
     if name in _TEXTS:
-        return _TEXTS[name] not in include
-    return name in _PRIVATE or name in _HEAD or name.startswith(_STAMPS)
+        part = _TEXTS[name]
+        return "" if part in include else f"texts may hold anything; include={part!r} sends it"
+    if name in _PRIVATE:
+        return "it says more of a person than an id does"
+    if name in _HEAD:
+        return "it is read as the event's name or id"
+    return "where in the code, or by whom, it was noted" if name.startswith(_STAMPS) else ""
 
 
 def _bound(name: str) -> tuple[str, str, bool] | None:

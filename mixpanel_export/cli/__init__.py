@@ -19,6 +19,10 @@ The command ``mixpanel-export``.
     _spool          spool: what waits on disk, seen and moved by hand
     _survey         what lies there
     _tables         what the spool's commands show
+    _check, check   check: why nothing arrives
+    _explain, explain  explain: what becomes of one record, and why
+    _flags          settings as flags
+    _plainly        errors as sentences, tracebacks for those who ask
     _stop           Ctrl-C as a question instead of an exception
 
 Its friends are extras; without them it says how to get them.

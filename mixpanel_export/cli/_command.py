@@ -14,6 +14,8 @@ from mixpanel_export import __version__
 _COMMANDS: Final = {
     "demo": "mixpanel_export.cli._demo",
     "emulator": "mixpanel_export.emulator._command",
+    "check": "mixpanel_export.cli._check",
+    "explain": "mixpanel_export.cli._explain",
     "import": "mixpanel_export.cli._import",
     "run": "mixpanel_export.cli._run",
     "spool": "mixpanel_export.cli._spool",
@@ -70,4 +72,10 @@ def command() -> None:
 
     \b
         MIXPANEL_TOKEN=… mixpanel-export import events/*.ndjson.gz
+
+    If nothing arrives, or not as expected:
+
+    \b
+        MIXPANEL_TOKEN=… mixpanel-export check --app your_application
+        mixpanel-export explain '{"message": "Paid", "plan": "pro"}'
     """  # noqa: D301 -- click's sign for "leave these lines as they are"

@@ -55,6 +55,8 @@ def test_help_shows_how_to_begin(option: str) -> None:
     assert [line.split()[0] for line in ran.stdout.partition("Commands:\n")[2].splitlines()] == [
         "demo",
         "emulator",
+        "check",
+        "explain",
         "import",
         "run",
         "spool",
@@ -62,7 +64,9 @@ def test_help_shows_how_to_begin(option: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", ["demo", "emulator", "import", "run", "spool", "tail"])
+@pytest.mark.parametrize(
+    "command", ["demo", "emulator", "check", "explain", "import", "run", "spool", "tail"]
+)
 def test_each_command_explains_itself(command: str) -> None:
     """
     Each command has a help of its own under its own name.
@@ -99,6 +103,9 @@ def test_an_unknown_command_is_an_error() -> None:
         ("click", "--help", "mixpanel-export[cli]"),
         ("rich", "demo", "mixpanel-export[cli,emulator]"),
         ("rich", "spool ls .", "mixpanel-export[cli]"),
+        ("rich", "check --offline", "mixpanel-export[cli]"),
+        ("rich", "explain {}", "mixpanel-export[cli]"),
+        ("opentelemetry.sdk", "explain --door span {}", "mixpanel-export[otel]"),
         ("rich", "import -", "mixpanel-export[cli]"),
         ("fsspec", "import --dry-run s3://bucket/a", "mixpanel-export[files]"),
         ("starlette", "demo", "mixpanel-export[cli,emulator]"),
