@@ -339,6 +339,19 @@ def test_wrong_spans_are_explained(said: object, told: str) -> None:
     assert told in " ".join(ran.output.split())
 
 
+@pytest.mark.parametrize("door", ["span", "log"])
+def test_doors_without_their_extra(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Without OpenTelemetry it is said what to install.
+    """
+    monkeypatch.delitem(sys.modules, "mixpanel_export.otel", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk._logs", None)
+    ran = run({"name": "x"}, "--door", door)
+
+    assert ran.exit_code == 1
+    assert "pip install 'mixpanel-export[otel]'" in ran.output
+
+
 def test_flags_that_are_switches() -> None:
     """
     A setting that is on by default is turned off by its flag with ``no``; a wrong value is told.

@@ -105,7 +105,6 @@ def test_an_unknown_command_is_an_error() -> None:
         ("rich", "spool ls .", "mixpanel-export[cli]"),
         ("rich", "check --offline", "mixpanel-export[cli]"),
         ("rich", "explain {}", "mixpanel-export[cli]"),
-        ("opentelemetry.sdk", "explain --door span {}", "mixpanel-export[otel]"),
         ("rich", "import -", "mixpanel-export[cli]"),
         ("fsspec", "import --dry-run s3://bucket/a", "mixpanel-export[files]"),
         ("starlette", "demo", "mixpanel-export[cli,emulator]"),

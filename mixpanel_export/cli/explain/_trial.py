@@ -130,7 +130,7 @@ def try_structlog(said: Json, settings: Settings) -> list[Trial]:
     event_dict = dict(said)
     _listen(processor._door, watch)
     processor(None, "info", event_dict)
-    record = processor._read(None, event_dict)
+    record = processor._read("", event_dict)
     return _trials(processor._door, watch, "identified", said, record)
 
 
