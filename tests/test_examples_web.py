@@ -34,6 +34,10 @@ PATIENCE = 60.0
 # What each event is to have of a request that was made with `HEADERS`.
 FACTS = {
     "ip": "203.0.113.9",
+    # The emulator's own, from the address.
+    "$city": "Sydney",
+    "$region": "New South Wales",
+    "mp_country_code": "AU",
     "$referrer": "https://www.example.org/blog",
     "$referring_domain": "www.example.org",
     "utm_source": "mail",
