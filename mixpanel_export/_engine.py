@@ -53,6 +53,11 @@ FIRST_WAIT: Final = 0.25
 FAILURES_ALONE: Final = 3
 
 
+#: How many sealed batches for each connection may wait for a retry before what is on the disk stays
+#: there. Ours: with the defaults some ten megabytes, and more than fail without an outage.
+PARKED: Final = 16
+
+
 class Mark(NamedTuple):
     """A moment in what was accepted: how many events before it, and how many of all else."""
 
@@ -241,8 +246,11 @@ class Engine:
         return now >= self._seal_at
 
     def _is_supplied(self) -> bool:
-        """True if as many batches are ready as there may be connections."""
-        return len(self._ready) + len(self._parked) >= self._settings.connections
+        """True if as many batches are sealed as the connections need next."""
+        connections, sealed = self._settings.connections, len(self._ready) + len(self._parked)
+        # While others are taken, what waits for its retry must not keep them on the disk.
+        most = connections * PARKED if self.circuit == "closed" else connections
+        return len(self._ready) >= connections or sealed >= most
 
     def _is_wanted(self) -> bool:
         taken, wanted = self._passed, self._wanted
