@@ -93,10 +93,14 @@ class Circuit:
 
     def launch(self) -> int:
         """Note that a request is made, and give its number."""
-        if self._pace is not None:
-            self._tokens -= 1.0
+        self.spend(1)
         self._launches += 1
         return self._launches
+
+    def spend(self, requests: int) -> None:
+        """Pay for so many requests."""
+        if self._pace is not None:
+            self._tokens -= requests
 
     def hurry(self) -> None:
         """Let one more try happen at once, unless the server asked for none or knows us not."""
@@ -122,8 +126,8 @@ class Circuit:
                 if self.failures >= FAILURES:
                     self._resume_at = max(self._resume_at, now + attempt.pause)
                 return False
-            case Misconfigured(status=status, message=message):
-                self._fail(launch, f"status {status}: {message}")
+            case Misconfigured() as outcome:
+                self._fail(launch, outcome.reason)
                 self._paused = True
                 self._resume_at = self._clock.monotonic() + attempt.pause
                 return False

@@ -24,7 +24,7 @@ import sys
 import threading
 from collections import Counter, deque
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,7 +32,7 @@ from mixpanel_export._batch import Batch, Lane
 from mixpanel_export._circuit import Circuit
 from mixpanel_export._ledger import DROPS, Health, Stats
 from mixpanel_export._limits import MAX_REQUEST_UPDATES
-from mixpanel_export._outcome import Misconfigured, Retryable
+from mixpanel_export._outcome import Misconfigured, Retryable, likely_cause
 from mixpanel_export._queue import MemoryQueue
 from mixpanel_export._sender import Attempt, Shipment
 from mixpanel_export._tally import Tally
@@ -51,6 +51,11 @@ FIRST_WAIT: Final = 0.25
 #: How often a batch may fail with a 5xx, with others succeeding in between, until it is halved:
 #: then something in it seems to break the server. Ours.
 FAILURES_ALONE: Final = 3
+
+
+#: How many sealed batches for each connection may wait for a retry before what is on the disk stays
+#: there. Ours: with the defaults some ten megabytes, and more than fail without an outage.
+PARKED: Final = 16
 
 
 class Mark(NamedTuple):
@@ -241,8 +246,11 @@ class Engine:
         return now >= self._seal_at
 
     def _is_supplied(self) -> bool:
-        """True if as many batches are ready as there may be connections."""
-        return len(self._ready) + len(self._parked) >= self._settings.connections
+        """True if as many batches are sealed as the connections need next."""
+        connections, sealed = self._settings.connections, len(self._ready) + len(self._parked)
+        # While others are taken, what waits for its retry must not keep them on the disk.
+        most = connections * PARKED if self.circuit == "closed" else connections
+        return len(self._ready) >= connections or sealed >= most
 
     def _is_wanted(self) -> bool:
         taken, wanted = self._passed, self._wanted
@@ -356,12 +364,18 @@ class Engine:
 
     def _pick(self) -> Shipment | None:
         now = self._looked
-        for head in self._heads():
-            if head.due <= now:
-                return self._lanes[head.batch.lane].popleft()
         while self._parked and self._parked[0][0] <= now:
             self._ready.append(heapq.heappop(self._parked)[2])
-        return self._ready.popleft() if self._ready else None
+        found = [head for head in self._heads() if head.due <= now]
+        found += islice(self._ready, 1)
+        if not found:
+            return None
+        # What failed least goes first as long as requests go one by one: an update that nobody
+        # takes must not be the only one that ever asks whether it works again.
+        closed = self._circuit.state == "closed"
+        best = found[0] if closed else min(found, key=lambda shipment: shipment.failures)
+        lane = best.batch.lane
+        return (self._lanes[lane] if lane.in_order else self._ready).popleft()
 
     def settle(self, shipment: Shipment, attempt: Attempt) -> None:
         """Enter in the ledger what an attempt brought, and keep what is to be tried again."""
@@ -374,6 +388,8 @@ class Engine:
             if attempt.outcome is not None:
                 self._judge(shipment, attempt)
             counts = self._counts
+            # One was paid for at the start.
+            self._circuit.spend(max(0, attempt.requests - 1))
             counts["requests"] += attempt.requests
             counts["retries"] += max(0, attempt.requests - 1)
             counts["delivered"] += attempt.delivered
@@ -400,7 +416,10 @@ class Engine:
 
     def _judge(self, shipment: Shipment, attempt: Attempt) -> None:
         """Open or close the circuit, and tell of trouble."""
-        if self._circuit.judge(shipment.launch, attempt):
+        # What is refused though others were taken since the last time waits by itself.
+        wrong = isinstance(attempt.outcome, Misconfigured)
+        alone = wrong and self._circuit.successes > shipment.witnessed
+        if not alone and self._circuit.judge(shipment.launch, attempt):
             # It works again: everything at once, nothing waits out its own delay.
             self._unpark()
         match attempt.outcome:
@@ -411,13 +430,12 @@ class Engine:
                     f"events cannot be delivered at the moment ({reason}); they are kept and sent"
                     " again",
                 )
-            case Misconfigured(status=status, message=message):
+            case Misconfigured(status=status) as outcome:
                 self._counts["retries"] += 1
                 self._notices.warn(
                     "misconfigured",
-                    f"Mixpanel does not take events from here (status {status}: {message});"
-                    " check the token or the service account, the region and the address; events"
-                    " are kept meanwhile",
+                    f"Mixpanel does not take events from here ({outcome.reason});"
+                    f" {likely_cause(status, self._settings)}; events are kept meanwhile",
                 )
         if attempt.abandoned:
             self._notices.warn(
@@ -429,25 +447,30 @@ class Engine:
     def _again(self, attempt: Attempt) -> tuple[Shipment, ...]:
         """Give what is to be tried again; halved if it keeps failing while others succeed."""
         outcome = attempt.outcome
+        successes = self._circuit.successes
+        if isinstance(outcome, Misconfigured):
+            return tuple(replace(each, witnessed=successes) for each in attempt.again)
         if not isinstance(outcome, Retryable) or (outcome.status or 0) < 500:
             return attempt.again
-        successes = self._circuit.successes
         again = []
         for each in attempt.again:
-            alone = each.alone + (each.failures > 1 and successes > each.witnessed)
+            alone = each.alone + (successes > each.witnessed)
             marked = replace(each, alone=alone, witnessed=successes)
             if alone < FAILURES_ALONE or each.batch.count == 1:
                 again.append(marked)
             else:
-                again += [replace(marked, batch=half, alone=0) for half in each.batch.halves()]
+                marked = replace(marked, alone=0, failures=0)
+                again += [replace(marked, batch=half) for half in each.batch.halves()]
         return tuple(again)
 
     def _unpark(self) -> None:
+        """Let everything be tried at once, and wait as after a first failure if it fails again."""
         self._ready.extend(shipment for _, _, shipment in sorted(self._parked))
+        self._ready = deque(replace(shipment, failures=0) for shipment in self._ready)
         self._parked.clear()
         for lane in self._lanes.values():
             if lane:
-                lane[0] = replace(lane[0], due=0.0)
+                lane[0] = replace(lane[0], due=0.0, failures=0)
 
     # -- everybody's part -------------------------------------------------------------------------
 
@@ -519,6 +542,12 @@ class Engine:
             due = len(self._ready) + sum(moment <= now for moment, _, _ in self._parked)
             due += sum(head.due <= now for head in self._heads())
             return due if self.circuit == "closed" else min(due, 1)
+
+    @property
+    def in_flight(self) -> int:
+        """How many events are in requests that were not answered yet."""
+        with self.changed:
+            return sum(shipment.batch.count for shipment in self._flying.values())
 
     def lose(self, shipment: Shipment) -> None:
         """Give up what is in flight, because of a bug."""

@@ -43,6 +43,7 @@ def observe(engine: Engine, settings: Settings) -> Callable[[float, str], None] 
         "otel.component.type": _TYPE,
         "otel.component.name": f"{_TYPE}/{next(_number)}",
         "server.address": host.hostname or "",
+        "server.port": host.port or (443 if host.scheme == "https" else 80),
     }
     meter = metrics.get_meter("mixpanel_export")
     reference = weakref.ref(engine)
@@ -58,6 +59,10 @@ def observe(engine: Engine, settings: Settings) -> Callable[[float, str], None] 
     def queue_capacity(_options: object) -> Iterator[Any]:
         if reference() is not None:
             yield observation(settings.max_events)
+
+    def inflight(_options: object) -> Iterator[Any]:
+        if (alive := reference()) is not None:
+            yield observation(alive.in_flight)
 
     def processed(_options: object) -> Iterator[Any]:
         if (alive := reference()) is not None:
@@ -79,6 +84,9 @@ def observe(engine: Engine, settings: Settings) -> Callable[[float, str], None] 
     )
     meter.create_observable_up_down_counter(
         "otel.sdk.processor.log.queue.capacity", [queue_capacity], unit=_UNIT
+    )
+    meter.create_observable_up_down_counter(
+        "otel.sdk.exporter.log.inflight", [inflight], unit=_UNIT
     )
     meter.create_observable_counter("otel.sdk.processor.log.processed", [processed], unit=_UNIT)
     meter.create_observable_counter("otel.sdk.exporter.log.exported", [exported], unit=_UNIT)

@@ -24,6 +24,7 @@ import orjson
 
 if TYPE_CHECKING:
     from mixpanel_export._batch import Batch
+    from mixpanel_export._settings import Settings
     from mixpanel_export._wire import Response
 
 #: The longest wait, in seconds, that an answer may ask for. Ours: an hour by mistake would be an
@@ -89,6 +90,11 @@ class Misconfigured:
     status: int
     message: str
 
+    @property
+    def reason(self) -> str:
+        """What was answered, in a few words."""
+        return f"status {self.status}: {self.message}" if self.message else f"status {self.status}"
+
 
 Outcome = Delivered | Retryable | TooLarge | Refused | Misconfigured
 
@@ -123,6 +129,23 @@ def read_response(response: Response, batch: Batch, now: float) -> Outcome:
     # Without strict=1, a 0 in a 200 is all that one learns of an invalid event.
     refused = answer["status"] == 0 if status < 400 else not answer.get("failed_records")
     return Refused(status, _message(answer)) if refused else _delivered(status, answer, batch)
+
+
+def likely_cause(status: int, settings: Settings) -> str:
+    """Say what to look at after *status*, which means that something is wrong with *settings*."""
+    if status == 407:
+        return "the proxy wants a name and a password, as part of its address"
+    if status == 402:
+        return "check the plan of the project"
+    if status < 400 or status in {404, 405, 410}:
+        return f"check the region and base_url: {settings.host} is no such address of Mixpanel's"
+    if settings.service_account:
+        who = "service_account, service_secret and project_id"
+    elif settings.token:
+        who = "the token"
+    else:
+        who = "api_secret, which Mixpanel retires on 2027-03-03 (a service account replaces it),"
+    return f"check {who} and the region" + ("" if status in {401, 403} else ", and base_url")
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -375,7 +375,7 @@ class _Process:
                 engine.settle(shipment, attempt)
         if attempt is not None:
             self.tell(attempt.rejections)
-            if self.time is not None:
+            if self.time is not None and attempt.requests:
                 kind = type(attempt.outcome).__name__
                 seconds = self.clock.monotonic() - started
                 self.time(seconds, "" if isinstance(attempt.outcome, Delivered) else kind)
@@ -396,7 +396,8 @@ class _Process:
         """Hand over one rejection; raising costs nothing."""
         try:
             on_rejected(rejection)
-        except Exception as error:  # noqa: BLE001 -- the application's code
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- the application's code
+            # Nothing ends with a thread of ours but the delivery.
             self.notices.warn("on_rejected", f"on_rejected raised {type(error).__name__}")
 
     # -- waiting ----------------------------------------------------------------------------------

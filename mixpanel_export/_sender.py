@@ -12,6 +12,7 @@ or the deadline has passed. The pipeline uses the first and waits in its own way
 from __future__ import annotations
 
 import heapq
+import sys
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -76,8 +77,8 @@ class Shipment:
     alone: int = 0
     """How often it failed with a 5xx while others succeeded."""
 
-    witnessed: int = 0
-    """How many verdicts its pipeline had seen when it failed last."""
+    witnessed: int = sys.maxsize
+    """How many verdicts its pipeline had seen when it failed last; until then more than any."""
 
     launch: int = 0
     """Which of its pipeline's attempts this is, counted from 1; 0 before the first."""

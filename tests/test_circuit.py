@@ -184,6 +184,19 @@ def test_requests_are_paced(clock: FakeClock) -> None:
     assert launches == pytest.approx([0.0, *(30.0 * number for number in range(299))])
 
 
+def test_a_request_that_took_two_is_paid_for_twice(clock: FakeClock) -> None:
+    """
+    The next one waits for both.
+    """
+    circuit = Circuit(clock, 120)
+    for _ in range(2):
+        circuit.launch()
+
+    circuit.spend(1)
+
+    assert circuit.opens_at() == pytest.approx(60.0)
+
+
 def test_a_slow_pace_still_lets_one_through(clock: FakeClock) -> None:
     """
     One request an hour is one at once and the next in an hour.

@@ -925,7 +925,7 @@ def test_each_trouble_is_told_in_words_that_help(caplog: pytest.LogCaptureFixtur
     bench.send()
 
     why = "status 401: Invalid credentials"
-    check = "check the token or the service account, the region and the address"
+    check = "check the token and the region"
     full = "Mixpanel takes them too slowly, or max_events and max_bytes are too small"
     assert caplog.messages == [
         "events cannot be delivered at the moment (status 503); they are kept and sent again",
@@ -1268,6 +1268,82 @@ def test_a_batch_that_breaks_the_server_alone_is_halved() -> None:
     stats = bench.engine.stats
     assert stats.queued == 1
     assert stats.delivered == stats.accepted - 1
+
+
+class OneSided(ScriptedTransport):
+    """Gives the same answer to every update, and takes every event."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def send(self, request: Request, deadline: Deadline) -> Response:
+        taken = super().send(request, deadline)
+        return taken if "/import" in request.url else self.answer
+
+
+def one_sided(answer: Response) -> Bench:
+    """
+    Make a bench with such a server, and send updates only until the circuit is not closed.
+    """
+    bench = Bench()
+    bench.transport = OneSided(answer)
+    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
+    for aside in (set_plan(1), GROUP):
+        bench.engine.queue.put_aside(aside)
+    bench.run(50.0)
+    assert bench.engine.circuit != "closed"
+    return bench
+
+
+@pytest.mark.parametrize("answer", [Response(500), Response(404)])
+def test_updates_that_nobody_takes_do_not_hold_events_back(answer: Response) -> None:
+    """
+    Of what may probe, that goes first which failed least: it is the likeliest to succeed.
+    """
+    bench = one_sided(answer)
+    bench.put(10)
+
+    bench.run(130.0)
+
+    assert bench.engine.stats.delivered == 10
+    assert bench.engine.stats.queued == 2
+
+
+def test_an_address_that_is_wrong_for_updates_only_does_not_slow_events_down() -> None:
+    """
+    If others succeed, it is asked once a minute, and nothing else waits for that.
+    """
+    bench = one_sided(Response(404))
+    bench.put(10)
+    bench.run(130.0)
+    asked = lanes_of(bench).count("engage")
+
+    for _ in range(100):
+        bench.put(10)
+        bench.run(3.0)
+
+    assert bench.engine.stats.delivered == 1_010
+    assert 4 <= lanes_of(bench).count("engage") - asked <= 6
+
+
+def test_after_an_outage_waits_begin_anew() -> None:
+    """
+    What failed often while nobody answered has not failed since.
+    """
+    bench = Bench(*[503] * 6)
+    bench.put(20)
+    while not bench.engine.stats.delivered:
+        bench.pack()
+        bench.clock.advance(1.0)
+        bench.send()
+    bench.transport = ScriptedTransport(503)
+    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
+
+    failed = bench.send()
+
+    assert failed is not None
+    assert failed.pause == 2.0
 
 
 def test_a_batch_is_not_halved_for_an_outage() -> None:

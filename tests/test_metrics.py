@@ -27,7 +27,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.callbacks: dict[str, Callable[[object], Iterable[Any]]] = {}
-        self.recorded: list[tuple[float, dict[str, str]]] = []
+        self.recorded: list[tuple[float, dict[str, object]]] = []
 
     def create_observable_up_down_counter(
         self, name: str, callbacks: list[Callable[[object], Iterable[Any]]], *, unit: str
@@ -41,7 +41,7 @@ class Meter:
         assert (name, unit) == ("otel.sdk.exporter.operation.duration", "s")
         return self
 
-    def record(self, seconds: float, attributes: dict[str, str]) -> None:
+    def record(self, seconds: float, attributes: dict[str, object]) -> None:
         self.recorded.append((seconds, attributes))
 
     def read(self, name: str) -> list[tuple[int, str | None]]:
@@ -106,9 +106,14 @@ def test_the_ledger_is_published(meter: Meter) -> None:
     engine.dropped["sampled"].bump()
 
     queued = meter.read("processor.log.queue.size")
+    engine.want(engine.mark())
+    engine.pack()
+    engine.next()
+    flying = meter.read("exporter.log.inflight")
     engine.abandon()
 
-    assert queued == [(2, None)]
+    assert (queued, flying) == ([(2, None)], [(2, None)])
+    assert meter.read("exporter.log.inflight") == [(0, None)]
     assert meter.read("processor.log.queue.capacity") == [(2, None)]
     assert meter.read("processor.log.processed") == [(2, None), (1, "queue_full"), (1, "sampled")]
     assert meter.read("exporter.log.exported") == [(0, None), (2, "abandoned")]
@@ -128,6 +133,7 @@ def test_requests_are_timed(meter: Meter) -> None:
     (fine, failed) = meter.recorded
     assert fine[0] == 0.5
     assert fine[1]["server.address"] == "api-eu.mixpanel.com"
+    assert fine[1]["server.port"] == 443
     assert fine[1]["otel.component.type"] == "mixpanel_export.Pipeline"
     assert "error.type" not in fine[1]
     assert failed[1]["error.type"] == "Retryable"
@@ -140,4 +146,4 @@ def test_a_pipeline_that_is_gone_says_nothing(meter: Meter) -> None:
     observe(make_engine(), SETTINGS)
     gc.collect()
 
-    assert [list(callback(None)) for callback in meter.callbacks.values()] == [[], [], [], []]
+    assert [list(callback(None)) for callback in meter.callbacks.values()] == [[], [], [], [], []]

@@ -27,9 +27,11 @@ from mixpanel_export._outcome import (
     Rejection,
     Retryable,
     TooLarge,
+    likely_cause,
     read_response,
     retry_after,
 )
+from mixpanel_export._settings import Settings
 from mixpanel_export._wire import Response
 from mixpanel_export.testing import FakeClock
 from tests import effort
@@ -473,6 +475,40 @@ def test_other_refusals_are_about_the_configuration(status: int) -> None:
     assert outcome_of(status, HTML) == Misconfigured(status, "")
 
 
+@pytest.mark.parametrize(
+    ("status", "fields", "cause"),
+    [
+        (401, {"token": "t"}, "check the token and the region"),
+        (
+            403,
+            {"service_account": "a", "service_secret": "s", "project_id": "1"},
+            "check service_account, service_secret and project_id and the region",
+        ),
+        (
+            401,
+            {"api_secret": "s"},
+            (
+                "check api_secret, which Mixpanel retires on 2027-03-03 (a service account replaces"
+                " it), and the region"
+            ),
+        ),
+        (402, {"token": "t"}, "check the plan of the project"),
+        (407, {"token": "t"}, "the proxy wants a name and a password, as part of its address"),
+        (
+            404,
+            {"token": "t", "base_url": "https://example.com/x"},
+            "check the region and base_url: https://example.com/x is no such address of Mixpanel's",
+        ),
+        (418, {"token": "t"}, "check the token and the region, and base_url"),
+    ],
+)
+def test_what_is_wrong_is_named(status: int, fields: dict[str, Any], cause: str) -> None:
+    """
+    The likeliest cause, by the status and by what is set.
+    """
+    assert likely_cause(status, Settings(**fields)) == cause
+
+
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 def test_redirects_are_about_the_configuration(status: int) -> None:
     """
@@ -482,7 +518,10 @@ def test_redirects_are_about_the_configuration(status: int) -> None:
     telling = outcome_of(status, {"error": "moved"}, location="https://example.com")
 
     assert silent == Misconfigured(status, "")
+    assert silent.reason == f"status {status}"
     assert telling == Misconfigured(status, "moved")
+    assert telling.reason == f"status {status}: moved"
+    assert "base_url" in likely_cause(status, Settings(token="t"))
 
 
 @pytest.mark.parametrize(

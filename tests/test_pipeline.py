@@ -480,7 +480,10 @@ def test_an_outage_loses_nothing(transport: ScriptedTransport) -> None:
     assert pipeline.stats.retries == 4
 
 
-def test_rejections_are_handed_over(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_rejections_are_handed_over(
+    caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     """
     `on_rejected` gets each verdict, and raising in it costs nothing.
     """
@@ -488,21 +491,24 @@ def test_rejections_are_handed_over(caplog: pytest.LogCaptureFixture) -> None:
 
     def on_rejected(rejection: Rejection) -> None:
         seen.append(rejection)
-        raise ValueError("not my day")
+        raise error("not my day")
 
     body = (
         b'{"code":400,"status":"Bad Request","failed_records":'
         b'[{"index":0,"field":"properties.time","message":"in the future"}]}'
     )
     transport = ScriptedTransport(Response(400, body))
-    with Pipeline(settings_with(transport, on_rejected=on_rejected)) as pipeline:
+    fields = {"on_rejected": on_rejected, "connections": 1}
+    with Pipeline(settings_with(transport, **fields)) as pipeline:
         pipeline.submit(Event("A"))
-        eventually(lambda: "ValueError" in caplog.text)
+        eventually(lambda: error.__name__ in caplog.text)
+        pipeline.submit(Event("B"))
+        delivered = pipeline.flush()
 
+    assert delivered
     assert [(each.field, each.message) for each in seen] == [("properties.time", "in the future")]
-    assert pipeline.stats.rejected == 1
+    assert (pipeline.stats.rejected, pipeline.stats.delivered) == (1, 1)
     assert "rejected 1 events" in caplog.text
-    assert "ValueError" in caplog.text
 
 
 def test_rejections_nobody_asked_for_are_only_counted() -> None:
@@ -1237,6 +1243,26 @@ def test_a_request_is_timed_from_its_beginning_to_its_end() -> None:
     process.carry(shipment, Deadline(clock, None))
 
     assert timed == [(1.5, "")]
+
+
+def test_what_asks_nobody_is_not_timed() -> None:
+    """
+    A batch that has to be split first has made no request.
+    """
+    clock = FakeClock()
+    timed: list[tuple[float, str]] = []
+    settings = settings_with(ScriptedTransport(), flush_interval=0.0, api="track")
+    process = Pipeline(settings, clock=clock)._process
+    process.token.clear()
+    process.time = lambda seconds, error: timed.append((seconds, error))
+    process.put(b'{"event":"A","properties":{"time":1000}}')
+    process.engine.pack()
+    shipment = process.engine.next()
+    assert shipment is not None
+
+    process.carry(shipment, Deadline(clock, None))
+
+    assert timed == []
 
 
 class Late(ScriptedTransport):

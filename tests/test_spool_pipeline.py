@@ -25,8 +25,8 @@ from mixpanel_export._segment import SEGMENT_BYTES
 from mixpanel_export._sender import Sender
 from mixpanel_export._settings import Settings
 from mixpanel_export._update import Aside, ProfileUpdate, seal_update
-from mixpanel_export._wire import Response
-from mixpanel_export.testing import FakeClock, ScriptedTransport
+from mixpanel_export._wire import Request, Response
+from mixpanel_export.testing import FakeClock, ScriptedTransport, lines_of
 
 QUICK = {"jitter": 0.0, "backoff_initial": 0.01, "flush_interval": 0.01, "shutdown_timeout": 10.0}
 PARTIAL = Response(
@@ -126,6 +126,31 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 
 
 # -- the engine -----------------------------------------------------------------------------------
+
+
+class Allergic(ScriptedTransport):
+    """Answers 500 to each request whose first event is one of the first ten."""
+
+    def send(self, request: Request, deadline: Deadline) -> Response:
+        fine = super().send(request, deadline)
+        return Response(500) if orjson.loads(lines_of(request)[0])["n"] < 10 else fine
+
+
+def test_events_that_wait_for_a_retry_do_not_keep_others_on_the_disk(tmp_path: Path) -> None:
+    """
+    While others are taken, what a connection could do is not measured by what failed.
+    """
+    bench = Bench(tmp_path, batch_events=1, connections=2, backoff_initial=60.0)
+    bench.sender = Sender(bench.settings, Allergic(), clock=bench.clock, random=lambda: 0.5)
+    for number in (10, 0, 11, 1, 12, 2, 13, 14, 15):
+        assert bench.engine.queue.put(b'{"n":%d}' % number)
+
+    bench.run()
+    stats = bench.engine.stats
+    bench.engine.stop()
+    bench.spool.close()
+
+    assert (stats.delivered, stats.queued) == (6, 3)
 
 
 def test_a_backlog_waits_on_the_disk(bench: Callable[..., Bench]) -> None:
