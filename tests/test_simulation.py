@@ -18,19 +18,12 @@ from tests.simulation import STATES, run
 from tests.simulation_host import WatchedPipeline
 from tests.simulation_server import KINDS
 
-# Its time on the oldest Python is not known yet.
-pytestmark = pytest.mark.long
-
 #: Schedules of an ordinary run, in chunks.
-SCHEDULES = 1_500
+SCHEDULES = 2_000
 CHUNK = 100
 
 #: Schedules beyond the first `SCHEDULES` that found something once, and what.
 REMEMBERED = {
-    1_506: "a success lifted the Retry-After that another answer had asked for",
-    1_516: "a worker that could start no connection sent one batch and slept on the others",
-    1_785: "two threads of a child that was forked without the hook made a process each",
-    1_870: "an update that came while the worker went to rest was left behind",
     2_032: "two threads that packed at the same time brought updates out of order",
 }
 
