@@ -50,14 +50,28 @@ def read_only(disk: Path) -> Iterator[None]:
     """
     Let nothing be opened for writing there; what is open may still be written to.
     """
-    subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
+    # Made elsewhere: a mount through which somebody writes already cannot become read-only.
+    beside = disk.with_name("beside")
+    beside.mkdir()
+    with mounted("--bind", disk, beside):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(beside)], check=True)
+        with mounted("--bind", beside, disk):
+            with pytest.raises(OSError, match="Read-only"):
+                (disk / "new").touch()
+            yield
+
+
+@contextmanager
+def mounted(how: str, what: Path, where: Path) -> Iterator[None]:
+    """
+    Mount *what* there for a while.
+    """
+    subprocess.run(["mount", how, str(what), str(where)], check=True)
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=True)
-        with pytest.raises(OSError, match="Read-only"):
-            (disk / "new").touch()
         yield
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        # Lazily, since a thread may have a file open for a moment still.
+        subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 class Switched(ScriptedTransport):
