@@ -67,7 +67,6 @@ class MixpanelHandler(logging.Handler):
         pipeline: Pipeline | None = None,
         **fields: Any,  # noqa: ANN401 -- any field of Settings
     ) -> None:
-        super().__init__(level)
         self._door = Door(
             "MixpanelHandler",
             settings=settings,
@@ -81,6 +80,8 @@ class MixpanelHandler(logging.Handler):
         self._include = self._door.settings.include
         # By logger and the names of everything on a record; None is what needs a closer look.
         self._plans: dict[tuple[object, ...], Plan | None] = {}
+        # Last: `logging` knows the handler from here on, and flushes all that it knows of.
+        super().__init__(level)
 
     @property
     def pipeline(self) -> Pipeline:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mixpanel_export import MixpanelHandler, Settings, bound
+from mixpanel_export import MixpanelHandler, Settings, SettingsError, bound
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._pipeline import delivering
 from mixpanel_export.testing import ScriptedTransport
@@ -298,6 +298,20 @@ def test_flush_and_close_may_be_called_at_any_time(shop: Shop) -> None:
     shop.handler.close()
 
     assert shop.names() == ["A", "B"]
+
+
+def test_one_that_was_never_made_is_not_known_to_logging() -> None:
+    """
+    Whoever keeps the error of a wrong setting keeps the half-made handler, too: `logging` must
+    not flush it.
+    """
+    known: list[Any] = logging._handlerList  # type: ignore[attr-defined] # by no other name
+    before = len(known)
+    with pytest.raises(SettingsError) as caught:
+        MixpanelHandler(token="t", region="europe")
+
+    assert len(known) == before
+    del caught
 
 
 def test_dict_config_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
