@@ -114,19 +114,22 @@ class MixpanelHandler(logging.Handler):
             if thread in delivering and is_delivering(thread) and is_from_here(record):
                 self._door.pipeline.ignore()
                 return
-            fields: dict[Any, Any] = vars(record)
-            name = record.msg
+            fields = record.__dict__
             try:
                 plan = self._plans[record.name, tuple(fields)]
             except KeyError:
                 plan = self._meet(record)
             # By its type: an object may even raise when it is asked for its class.
-            if plan is None or type(name) is not str or record.args or record.exc_info or current():
+            if (
+                plan is None
+                or type(record.msg) is not str
+                or record.args
+                or record.exc_info
+                or current()
+            ):
                 self._offer(self._read(record), self._seal)
             else:
-                if "\n" in name:
-                    name = headline(name)
-                self._offer((name, record.created, fields, plan), self._seal_plain)
+                self._offer((record.msg, record.created, fields, plan), self._seal_plain)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
 

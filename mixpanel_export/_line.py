@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from mixpanel_export._fill import Pairs
 from mixpanel_export._ids import address, as_insert_id, as_time
 from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
-from mixpanel_export._plan import HONOURED
+from mixpanel_export._plan import HONOURED, Pairs
 from mixpanel_export._values import repaired, text_of
 
 #: Refuse what a double cannot hold, instead of a look at each integer.

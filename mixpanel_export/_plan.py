@@ -8,13 +8,18 @@ each set of names, and remembered.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final
 
-from mixpanel_export._fill import Pairs
 from mixpanel_export._limits import MAX_PROPERTIES
 from mixpanel_export._privacy import SCRUBBED, Privacy
-from mixpanel_export._values import cut, text_of
+from mixpanel_export._values import MISSING, cut, text_of
+
+#: Fields, and the names of the properties that they become.
+Pairs = tuple[tuple[Any, str], ...]
 
 #: Names of the fields that say whose an event is, in the order in which they are believed.
 IDENTITY: Final = ("distinct_id", "$user_id", "$device_id")
@@ -179,8 +184,11 @@ OURS: Final = ("mixpanel_export", "httpx", "httpcore", "h11", "h2", "hpack")
 # The positional arguments of a log message: a library's plain messages have them too.
 _ARGUMENT: Final = re.compile(r"arg_\d+")
 
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
-class Plan(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What to do with the fields of records that have one set of names."""
 
     heed: Heed
@@ -194,6 +202,7 @@ class Plan(NamedTuple):
     hidden: dict[str, str]  # what stands in place of secrets
     rivals: tuple[str, ...] | None  # what gives way if all of it might be too much for an event
     plain: bool  # whether none of the rare things above, nor a setting, has a part in it
+    form: dict[str, Any]  # if plain, each event is a copy of it: MISSING stands for what is to come
 
 
 class Heed(IntEnum):
@@ -208,7 +217,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     names: tuple[object, ...],
     privacy: Privacy,
     *,
-    base: tuple[str, ...] = (),
+    base: Mapping[str, Any] = _NOTHING,
     stamped: bool = False,
     selection: str = "all",
     heed: Heed = Heed.ALL,
@@ -222,7 +231,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
 
         privacy: The rules for names.
 
-        base: The properties that every event has beside them.
+        base: What stands in every event beside them.
 
         stamped: Whether libraries may have put stamps among them, as they do on log records, and
             whether operations on the profile may be among them.
@@ -263,7 +272,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     aliases = tuple(name for name in identity if name != "distinct_id")
     honoured = not _HEAD.isdisjoint(texts)
     crowded = len(base) + len(names) > MAX_PROPERTIES
-    rare = mark or aliases or honoured or operations or hidden or crowded
+    plain = plain and not (mark or aliases or honoured or operations or hidden or crowded)
     return Plan(
         heed=heed,
         selected=by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity))),
@@ -274,8 +283,9 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
         pairs=tuple((key, name) for name, key in pairs.items()),
         operations=tuple(operations),
         hidden=hidden,
-        rivals=base[FIXED:] if crowded else None,
-        plain=plain and not rare,
+        rivals=tuple(base)[FIXED:] if crowded else None,
+        plain=plain,
+        form={**base, **{name: base.get(name, MISSING) for name in pairs}} if plain else {},
     )
 
 

@@ -15,18 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from orjson import dumps
-
 from mixpanel_export._event import Drop, Event
-from mixpanel_export._fill import Filler, Pairs
+from mixpanel_export._fill import Filler
 from mixpanel_export._ids import MEMORY, as_id
-from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
-from mixpanel_export._line import STRICT, dump_repaired, honour, shrink, squeeze
+from mixpanel_export._limits import MAX_PROPERTIES
+from mixpanel_export._line import honour, squeeze
 from mixpanel_export._plan import FIXED, FRAMEWORKS, HONOURED, IDENTITY, OURS, Heed, Plan, make_plan
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._quota import Quota
 from mixpanel_export._record import Record
 from mixpanel_export._update import VERBS, Aside, ProfileUpdate, seal_update, seal_verb
+from mixpanel_export._values import MISSING
 
 if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
@@ -78,6 +77,7 @@ class Translator:
         "_explained",
         "_filler",
         "_hint",
+        "_line",
         "_names",
         "_plain",
         "_plans",
@@ -110,6 +110,7 @@ class Translator:
         self._plain = not (self._select or self._transform or self._quota)
         privacy = Privacy(scrub=settings.scrub, allow=settings.allow, deny=settings.deny)
         self._filler = Filler(privacy, self._tell)
+        self._line = self._filler.line
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._event_plans: dict[tuple[object, ...], Plan] = {}
         # Names of events that are sent as they are.
@@ -124,11 +125,10 @@ class Translator:
         }
         given = settings.super_properties
         plan = make_plan(tuple(given), privacy)
-        self._filler.fill(self._base, given, plan.pairs[: MAX_PROPERTIES - FIXED])
-        _hide(self._base, plan)
-        for name, value in self._base.items():
-            if type(value) is list:
-                self._base[name] = value.copy()  # It is kept, and what was given may change.
+        for key, name in plan.pairs[: MAX_PROPERTIES - FIXED]:
+            value = self._filler.clean(given[key])
+            if value is not MISSING:
+                self._base[name] = plan.hidden.get(name, value)
 
     def translate(self, record: Record) -> Event | None:
         """
@@ -212,12 +212,12 @@ class Translator:
             name = self._as_name(name)
             if not name:
                 return Drop.IGNORED
-        properties = self._base.copy()
+        properties = plan.form.copy()
         properties["time"] = int(moment * 1000)
         if plan.identity:
             properties["distinct_id"] = as_id(fields["distinct_id"]) or self._owner(fields, plan)
         properties["$insert_id"] = insert_id()
-        return self._line(name, properties, fields, plan, plan.pairs)
+        return self._line(name, properties, fields, plan.pairs) or Drop.TOO_LARGE
 
     def _ignore(self, name: str, plan: Plan) -> Drop:
         if not self._explained and plan.heed:
@@ -262,10 +262,10 @@ class Translator:
         try:
             plan = self._event_plans[names]
         except KeyError:
-            plan = make_plan(names, self._filler.privacy, base=tuple(self._base), plain=self._plain)
+            plan = make_plan(names, self._filler.privacy, base=self._base, plain=self._plain)
             _remember(self._event_plans, names, plan)
         now = wall()
-        properties = self._base.copy()
+        properties = plan.form.copy() if plan.plain else self._base.copy()
         properties["time"] = int(now * 1000)
         if event.distinct_id:
             properties["distinct_id"] = owner = as_id(event.distinct_id)
@@ -275,7 +275,7 @@ class Translator:
             properties["distinct_id"] = self._owner(fields, plan)
         if plan.plain and event.name in self._names:
             properties["$insert_id"] = insert_id()
-            return self._line(event.name, properties, fields, plan, plan.pairs)
+            return self._line(event.name, properties, fields, plan.pairs) or Drop.TOO_LARGE
         return self._make(event.name, properties, fields, plan, insert_id, wall, now)
 
     # -- which records ----------------------------------------------------------------------------
@@ -318,7 +318,7 @@ class Translator:
             plan = make_plan(
                 names,
                 self._filler.privacy,
-                base=tuple(self._base),
+                base=self._base,
                 stamped=True,
                 selection=self._selection,
                 heed=self._heed(logger),
@@ -422,26 +422,7 @@ class Translator:
         pairs = plan.pairs
         if plan.rivals is not None:
             pairs = squeeze(properties, pairs, plan.rivals)
-        return self._line(name, properties, fields, plan, pairs)
-
-    def _line(
-        self,
-        name: str,
-        properties: dict[str, Any],
-        fields: Mapping[Any, Any],
-        plan: Plan,
-        pairs: Pairs,
-    ) -> bytes | Drop:
-        self._filler.fill(properties, fields, pairs)
-        if plan.hidden:
-            _hide(properties, plan)
-        try:
-            line = dumps({"event": name, "properties": properties}, None, STRICT)
-        except TypeError:
-            line = dump_repaired(name, properties)
-        if len(line) > MAX_EVENT_BYTES:
-            return shrink(line) or Drop.TOO_LARGE
-        return line
+        return self._line(name, properties, fields, pairs, plan.hidden) or Drop.TOO_LARGE
 
     def _as_name(self, name: str) -> str:
         """Give the name that is sent; ``""`` if nothing can be named so."""
@@ -472,10 +453,6 @@ class Translator:
 
     def _tell(self, kind: str) -> None:
         self._hint(kind, _HINTS[kind])
-
-
-def _hide(properties: dict[str, Any], plan: Plan) -> None:
-    properties.update((name, plan.hidden[name]) for name in plan.hidden if name in properties)
 
 
 def _marked(mark: object, name: str) -> str | None:

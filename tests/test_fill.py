@@ -27,11 +27,10 @@ def filled(value: object, *, told: Told | None = None, scrub: bool = True) -> di
     Return the properties that one field fills, twice in a row.
     """
     filler = Filler(Privacy(scrub=scrub), (Told() if told is None else told).append)
-    both: list[dict[str, Any]] = [{}, {}]
-    for properties in both:
-        filler.fill(properties, {"field": value}, (("field", "name"),))
-    assert both[0] == both[1]
-    return both[0]
+    lines = [filler.line("E", {}, {"field": value}, (("field", "name"),)) for _ in range(2)]
+    assert lines[0] == lines[1]
+    properties: dict[str, Any] = orjson.loads(lines[0] or b"")["properties"]
+    return properties
 
 
 @pytest.mark.parametrize(
@@ -119,6 +118,6 @@ def test_texts_without_end_do_not_fill_the_memory() -> None:
     filler = Filler(Privacy(), Told().append)
 
     for number in range(2 * MEMORY + 1):
-        filler.fill({}, {"a": f"text {number}"}, (("a", "a"),))
+        filler.line("E", {}, {"a": f"text {number}"}, (("a", "a"),))
 
     assert 0 < len(filler._known) <= MEMORY

@@ -166,7 +166,7 @@ class Express:
 
     def _plan(self, names: tuple[str, ...]) -> _Plan | None:
         """Work out what to do with properties of these names; None if they need to be changed."""
-        plan = make_plan(names, self._privacy, base=tuple(self._base))
+        plan = make_plan(names, self._privacy, base=self._base)
         others = tuple(name for name in names if name not in HONOURED and name not in IDENTITY)
         usual = (
             set(names) >= REQUIRED

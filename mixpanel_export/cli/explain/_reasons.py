@@ -188,7 +188,7 @@ class _Comparison:
             self._fields, self._plan = event.properties, self._of_event(event)
 
     def _of_event(self, event: Event) -> Plan:
-        base = tuple(self._trial.translator._base)
+        base = self._trial.translator._base
         return make_plan(tuple(event.properties), self._privacy, base=base)
 
     def write(self, explanation: Explanation) -> None:
