@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from mixpanel_export import _lifecycle, _metrics, _uwsgi
+from mixpanel_export import _home, _lifecycle, _metrics, _uwsgi
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
 from mixpanel_export._event import Drop, Event
@@ -86,6 +86,7 @@ class _Process:
 
     def __init__(self, settings: Settings, transport: Transport, clock: Clock) -> None:
         self.pid = os.getpid()
+        self.home = _home.settle()
         # The one that takes its place in a child; always empty in its own process.
         self.heirs: dict[int, _Process] = {}
         self.settings = settings
@@ -643,14 +644,17 @@ class Pipeline:
 
     def ignore(self) -> None:
         """Count a record that is no event."""
-        self._current().engine.ignored.bump()
+        process = self._process
+        if not process.home[0]:
+            process = self._current()
+        process.engine.ignored.bump()
 
     def offer(self, item: object, seal: Seal) -> bool:
         """Take in whatever *seal* makes a line of; what `submit` and the doors call."""
         process = self._process
         if process.off:
             return False
-        if process.pid != _getpid():
+        if not process.home[0]:
             # Some servers fork without Python's knowledge, so that its hook never ran.
             process = self._current()
         try:

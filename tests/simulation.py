@@ -426,6 +426,17 @@ class World:
             claim(line.fate != "rejected" or told, "rejected, and nobody was told")
 
 
+class Home:
+    """Whether this is the process of the world that it was made in."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._pid = world.host.pid
+
+    def __getitem__(self, _index: int) -> int:
+        return self._world.host.pid == self._pid
+
+
 def _transform(event: Event) -> Event | None:
     if event.name == "Broken":
         raise ValueError("the application's bug")
@@ -447,6 +458,7 @@ def run(seed: int, pipeline: type[WatchedPipeline] = WatchedPipeline) -> Report:
         "are_greenlets": lambda: False,
         "os": mock.Mock(getpid=lambda: world.host.pid),
         "_getpid": lambda: world.host.pid,
+        "_home": mock.Mock(settle=lambda: Home(world)),
         "random": random.Random(seed),
         "secrets": mock.Mock(token_hex=lambda _size: next(salts)),
         "delivering": world.delivering,

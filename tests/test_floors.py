@@ -47,6 +47,7 @@ FLOORS = {
         "_outcome": "response -> what became of each line",
     },
     "3 machines: each touches one piece of the world": {
+        "_home": "whether this is still the same process",
         "_queue": "what waits, in memory",
         "_disk": "files, where operating systems differ",
         "_segment": "records in a file: written, read, found again after damage",

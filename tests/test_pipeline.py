@@ -970,6 +970,7 @@ def test_a_child_starts_empty() -> None:
     pipeline.submit(Event("parent's"))
     parent = pipeline._process
     parent.pid = -1
+    parent.home = [0]
 
     pipeline.submit(Event("child's"))
 
@@ -1044,6 +1045,7 @@ def test_a_closed_pipeline_stays_closed_in_a_child(pipeline: Pipeline) -> None:
     pipeline.submit(Event("A"))
     pipeline.close()
     pipeline._process.pid = -1
+    pipeline._process.home = [0]
 
     accepted = pipeline.submit(Event("A"))
 
