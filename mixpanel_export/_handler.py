@@ -115,21 +115,23 @@ class MixpanelHandler(logging.Handler):
                 self._door.pipeline.ignore()
                 return
             fields = record.__dict__
+            name = record.msg
             try:
                 plan = self._plans[record.name, tuple(fields)]
             except KeyError:
                 plan = self._meet(record)
-            # By its type: an object may even raise when it is asked for its class.
             if (
                 plan is None
-                or type(record.msg) is not str
+                # By its type: an object may even raise when it is asked for its class.
+                or type(name) is not str
+                or "\n" in name
                 or record.args
                 or record.exc_info
                 or current()
             ):
                 self._offer(self._read(record), self._seal)
             else:
-                self._offer((record.msg, record.created, fields, plan), self._seal_plain)
+                self._offer((name, record.created, fields, plan), self._seal_plain)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
 

@@ -101,21 +101,17 @@ class MixpanelProcessor:
                 self._ignore()
                 if not self._door.explained:
                     self._door.explain(name_of(event_dict.get("event")))
-            elif delivering and _is_of_delivery(event_dict):
-                # It would feed on itself.
-                self._ignore()
+                return event_dict
+            origin = logger.name if isinstance(logger, Logger) else ""
+            names = tuple(event_dict)
+            try:
+                plan = self._plans[origin, names]
+            except KeyError:
+                plan = self._meet(origin, names)
+            if plan is None or current() or get_ident() in delivering or not is_usual(event_dict):
+                self._look_closely(origin, event_dict)
             else:
-                origin = logger.name if isinstance(logger, Logger) else ""
-                names = tuple(event_dict)
-                try:
-                    plan = self._plans[origin, names]
-                except KeyError:
-                    plan = self._meet(origin, names)
-                if plan is None or current() or not is_usual(event_dict):
-                    self._offer(self._read(origin, event_dict), self._seal)
-                else:
-                    said = (event_dict["event"], self._wall(), event_dict, plan)
-                    self._offer(said, self._seal_plain)
+                self._offer((event_dict["event"], self._wall(), event_dict, plan), self._seal_plain)
         except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
             self._complain(event_dict, error)
         return event_dict
@@ -151,6 +147,14 @@ class MixpanelProcessor:
             self._plans.clear()
         self._plans[origin, names] = plan
         return plan
+
+    def _look_closely(self, origin: str, event_dict: Mapping[Any, Any]) -> None:
+        """Take one with something about it that the names do not tell."""
+        if delivering and _is_of_delivery(event_dict):
+            # It would feed on itself.
+            self._ignore()
+        else:
+            self._offer(self._read(origin, event_dict), self._seal)
 
     def _read(self, origin: str, event_dict: Mapping[Any, Any]) -> Record:
         name, fields, given = read(event_dict)
