@@ -493,12 +493,14 @@ def test_super_properties_are_in_every_event() -> None:
     Records and events made by hand carry them, and what they say themselves goes before.
     """
     given = {"server": "a", "size": [1, None, 2], "bucket": "mine", "time": 1, "distinct_id": "x"}
+    given["nothing"] = None
 
     for item in (said({"size": 3}), Event("Order Placed", properties={"size": 3})):
         found = properties_of(item, super_properties=given)
 
         assert (found["server"], found["size"], found["bucket_"]) == ("a", 3, "mine")
         assert (found["time"], found["distinct_id"]) == (NOW_MS, "")
+        assert "nothing" not in found
 
     assert properties_of(said(), super_properties=given)["size"] == [1, 2]
 
