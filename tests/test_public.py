@@ -5,6 +5,7 @@ The public face: names that others rely on.
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 
 import pytest
@@ -98,6 +99,35 @@ def test_a_friend_that_is_broken_is_not_said_to_be_missing(
         importlib.import_module(f"mixpanel_export.{name}")
 
     assert "mixpanel-export[" not in str(caught.value)
+
+
+def test_what_nobody_asked_for_is_not_imported() -> None:
+    """
+    The package by itself is next to nothing, and binding needs no pipeline.
+    """
+    program = """
+import sys
+import mixpanel_export
+print(*sorted(name for name in sys.modules if name.startswith("mixpanel_export.")))
+mixpanel_export.bind(plan="pro")
+print("mixpanel_export._pipeline" in sys.modules, "orjson" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert (done.stdout, done.stderr) == ("\nFalse False\n", "")
+
+
+def test_each_name_is_there_and_no_other() -> None:
+    """
+    They are found when they are asked for, once; others are an error as anywhere.
+    """
+    assert sorted(mixpanel_export._WHERE) == mixpanel_export.__all__
+    assert set(mixpanel_export.__all__) <= set(dir(mixpanel_export))
+    assert mixpanel_export.bind is vars(mixpanel_export)["bind"]
+    with pytest.raises(AttributeError, match="no attribute 'track'"):
+        _ = mixpanel_export.track  # type: ignore[attr-defined] # that is the point
 
 
 def test_the_errors_are_one_family() -> None:
