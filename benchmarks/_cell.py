@@ -17,6 +17,7 @@ import platform
 import signal
 import socket
 import sys
+import threading
 import time
 from array import array
 from pathlib import Path
@@ -152,13 +153,22 @@ def deliver(client: Client, url: str, options: argparse.Namespace) -> None:
     report(track(client, numbers, rate=options.rate, seconds=options.seconds) | {"warm": warm})
     if options.hang:
         tell(url, "/answer")
+
+    def leave() -> None:
+        report(meter.read())
+        os._exit(0)
+
+    patience = threading.Timer(options.patience, leave)
+    patience.daemon = True
+    patience.start()
     try:
         client.flush()
     except Exception as error:  # noqa: BLE001 -- as an application would
         logging.getLogger("shop").warning("flush raised %s", type(error).__name__)
-    report(meter.read())
+    patience.cancel()
     if options.leave:
-        os._exit(0)
+        leave()
+    report(meter.read())
 
 
 def act(client: Client, options: argparse.Namespace) -> None:
@@ -236,6 +246,7 @@ def main() -> None:
     parser.add_argument("--leave", action="store_true", help="skip what happens at exit")
     parser.add_argument("--rate", type=float, default=0.0, help="events a second; 0: all at once")
     parser.add_argument("--seconds", type=float, default=3_600.0, help="make no more after these")
+    parser.add_argument("--patience", type=float, default=3_600.0, help="end after so long a flush")
     parser.add_argument("--hang", default="", help="how the server hangs; see _server.py")
     options = parser.parse_args()
     configure()

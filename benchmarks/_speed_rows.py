@@ -67,7 +67,7 @@ def burst(latency: float, count: int, seconds: float) -> Callable[..., tuple[Fig
             "flush",
             scaled(count, scale),
             server=f"--latency {latency}",
-            options=f"--warm --leave --seconds {seconds}",
+            options=f"--warm --seconds {seconds} --patience 10",
             limit=60.0,
         )
         cpu = None if run.cpu is None else run.cpu / (run.distinct - run.warm) * 1e6
@@ -95,20 +95,20 @@ def outage(system: str, scale: float) -> tuple[Figures, str]:
         system,
         "flush",
         scaled(40_000, scale),
-        options=f"--warm --leave --rate 2000 --hang after={5 * scale}&for={10 * scale}",
+        options=f"--warm --rate 2000 --hang after={5 * scale}&for={10 * scale} --patience 30",
         limit=90.0,
     )
     return {**counts(run), "longest": run.longest, "grown": run.grown}, run.stderr
 
 
 def memory(system: str, scale: float) -> tuple[Figures, str]:
-    """Make events while the server hangs, until all are made; or for 20 seconds."""
+    """Make events while the server hangs, until all are made; or for 15 seconds."""
     run = measure(
         system,
         "flush",
         scaled(500_000, scale),
-        options="--warm --leave --seconds 20 --hang after=0&for=25",
-        limit=120.0,
+        options=f"--warm --seconds 15 --hang after=0&for={max(1.0, 20 * scale)} --patience 30",
+        limit=90.0,
     )
     return {**counts(run), "longest": run.longest, "grown": run.grown}, run.stderr
 
@@ -136,7 +136,7 @@ def imports(system: str, _: float) -> tuple[Figures, str]:
     """Import what an application imports, compared with an interpreter that does not."""
     statement = f"import {SYSTEMS[system].imports}"
     took(statement)  # So that it is compiled.
-    beyond = [took(statement) - took("pass") for _ in range(5)]
+    beyond = [took(statement) - took("pass") for _ in range(3)]
     return {"seconds": median(beyond)}, ""
 
 
@@ -178,7 +178,7 @@ ROWS = {
     ),
     "50ms": Row(
         title="the same, answers after 50 ms",
-        ask=burst(0.05, 100_000, 3.0),
+        ask=burst(0.05, 100_000, 2.0),
         systems=(*LIBRARIES, "snowplow tuned"),
     ),
     "200ms": Row(
@@ -189,10 +189,10 @@ ROWS = {
     "paced": Row(
         title="30,000 events a second, answers after 200 ms", ask=paced, systems=("floor", "ours")
     ),
-    "outage": Row(title="10 s without answers in 20 s", ask=outage, lanes=4),
-    "memory": Row(title="500,000 events, no answers", ask=memory, lanes=4, runs=1),
+    "outage": Row(title="10 s without answers in 20 s", ask=outage, lanes=5),
+    "memory": Row(title="500,000 events, no answers", ask=memory, lanes=2, runs=1),
     "exit": Row(title="5,000 events, then exit", ask=leave("", 45.0)),
-    "hung": Row(title="the same, no answers", ask=leave("--hang", 35.0), lanes=10),
+    "hung": Row(title="the same, no answers", ask=leave("--hang", 35.0), lanes=10, runs=1),
     "kill": Row(
         title="5,000 events, then kill -9, then another start",
         ask=kill,
