@@ -67,10 +67,11 @@ def burst(latency: float, count: int, seconds: float) -> Callable[..., tuple[Fig
             "flush",
             scaled(count, scale),
             server=f"--latency {latency}",
-            options=f"--warm --seconds {seconds} --patience 10",
+            options=f"--warm --seconds {seconds} --patience 5",
             limit=60.0,
         )
-        cpu = None if run.cpu is None else run.cpu / (run.distinct - run.warm) * 1e6
+        arrived = run.distinct - run.warm
+        cpu = None if run.cpu is None or arrived <= 0 else run.cpu / arrived * 1e6
         return {**counts(run), "rate": run.rate, "cpu": cpu}, run.stderr
 
     return ask
