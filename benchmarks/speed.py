@@ -81,7 +81,8 @@ def sections(repeats: int, rows: Sequence[str]) -> Iterator[tuple[int, str]]:
 def conditions(results: Results) -> str:
     """Say how the figures came about."""
     head = results.head
-    told = f"{head['where']}, sources {head['sources']}, medians of up to {results.runs} runs."
+    runs = f"medians of up to {results.runs} runs" if results.runs > 1 else "one run of each cell"
+    told = f"{head['where']}, sources {head['sources']}, {runs}."
     return told if head["scale"] == 1 else f"{told} Only a try: {head['scale']:.0%} of the events."
 
 
