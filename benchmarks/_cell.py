@@ -1,235 +1,209 @@
 """
-One cell of the table: one library does one thing, in an interpreter of its own.
+One cell of a table: one library does one thing, in an interpreter of its own.
 
-    python _cell.py SYSTEM ACTION URL COUNT
+    python _cell.py SYSTEM ACTION URL COUNT [options]
     python _cell.py --describe
 
-Every library has its own defaults, as after copying from its README; what had to differ has a
-comment. When the events are made, and before the process ends, one line of JSON on stdout says how
-long that took. `--describe` tells which libraries are installed.
+When the events are made, one line of JSON on stdout says how long that took; after a flush, a
+second one what the process used. `--describe` tells which libraries are installed.
 """
 
+import argparse
 import json
 import logging
 import multiprocessing
 import os
+import platform
 import signal
+import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from array import array
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-NAME = "Page Viewed"
-KEY = "0123456789abcdef0123456789abcdef"
+from _systems import SYSTEMS, VARIANTS, Client, describe, sources
 
 # What fork and its relatives do: the parent makes event 0, the child the others.
 PARENT = range(1)
 CHILD = range(1, 301)
+FAMILY = {"made": len(PARENT) + len(CHILD)}
 
+# Events and seconds between them, before anything is measured.
+WARM = 500
+WARM_RATE = 1_000.0
 
-@dataclass(frozen=True)
-class Client:
-    """A library, opened."""
-
-    track: Callable[[str, dict[str, Any]], object]
-    """Take an event of this user with these properties."""
-
-    flush: Callable[[], object]
-    """Deliver what was taken, as far as the library does that."""
-
-
-@dataclass(frozen=True)
-class System:
-    """A library, as the table knows it."""
-
-    label: str
-    open: Callable[[str], Client]
-    packages: tuple[str, ...]
-    """What must be installed; the first one's version is shown."""
-
-
-# -- the libraries ----------------------------------------------------------------------------
-
-
-def open_ours(url: str) -> Client:
-    from mixpanel_export import MixpanelHandler
-
-    handler = MixpanelHandler(token=KEY, base_url=url)
-    return Client(logged_to(handler), lambda: handler.pipeline.flush(timeout=30.0))
-
-
-def open_mixpanel(url: str) -> Client:
-    mixpanel = import_module("mixpanel")
-    consumer = mixpanel.BufferedConsumer(events_url=f"{url}/track")
-    # Its retries are set up for https only; plain http shall have them too.
-    session = consumer._consumer._session
-    session.mount("http://", session.get_adapter("https://127.0.0.1"))
-    client = mixpanel.Mixpanel(KEY, consumer=consumer)
-    return Client(
-        lambda who, properties: client.track(who, NAME, properties),
-        consumer.flush,
-    )
-
-
-def open_posthog(url: str) -> Client:
-    client = import_module("posthog").Posthog(f"phc_{KEY}", host=url)
-    return Client(
-        lambda who, properties: client.capture(NAME, distinct_id=who, properties=properties),
-        client.flush,
-    )
-
-
-def open_segment(url: str) -> Client:
-    client = import_module("segment.analytics.client").Client(KEY, host=url)
-    return Client(lambda who, properties: client.track(who, NAME, properties), client.flush)
-
-
-def open_rudder(url: str) -> Client:
-    client = import_module("rudderstack.analytics.client").Client(KEY, host=url)
-    return Client(lambda who, properties: client.track(who, NAME, properties), client.flush)
-
-
-def open_amplitude(url: str) -> Client:
-    amplitude = import_module("amplitude")
-    client = amplitude.Amplitude(KEY, amplitude.Config(server_url=f"{url}/2/httpapi"))
-    event = amplitude.BaseEvent
-
-    def flush() -> None:
-        for future in client.flush():
-            if future is not None:
-                future.result(30.0)
-
-    return Client(
-        lambda who, properties: client.track(
-            event(event_type=NAME, user_id=who, event_properties=properties)
-        ),
-        flush,
-    )
-
-
-def open_snowplow(url: str) -> Client:
-    snowplow = import_module("snowplow_tracker")
-    # `Snowplow.create_tracker` would make an emitter that sends on the caller's thread.
-    tracker = snowplow.Tracker("benchmark", emitters=[snowplow.AsyncEmitter(url)], app_id="shop")
-    schema = "iglu:com.example/page_viewed/jsonschema/1-0-0"
-
-    def track(who: str, properties: dict[str, Any]) -> None:
-        tracker.track(
-            snowplow.SelfDescribing(
-                event_json=snowplow.SelfDescribingJson(schema, properties),
-                event_subject=snowplow.Subject().set_user_id(who),
-            )
-        )
-
-    return Client(track, tracker.flush)
-
-
-def open_sentry(url: str) -> Client:
-    sentry = import_module("sentry_sdk")
-    sentry.init(dsn=f"{url.replace('//', f'//{KEY}@')}/1", enable_logs=True)
-    # Its integration patches `logging` and needs no handler.
-    return Client(logged_to(logging.NullHandler()), sentry.flush)
-
-
-def open_logfire(url: str) -> Client:
-    logfire = import_module("logfire")
-    logfire.configure(
-        token=KEY,
-        send_to_logfire=True,
-        console=False,
-        inspect_arguments=False,
-        advanced=logfire.AdvancedOptions(base_url=url),
-    )
-    return Client(
-        lambda who, properties: logfire.info(NAME, distinct_id=who, **properties),
-        logfire.force_flush,
-    )
-
-
-def open_opentelemetry(url: str) -> Client:
-    exporter = import_module("opentelemetry.exporter.otlp.proto.http._log_exporter")
-    handler = import_module("opentelemetry.instrumentation.logging.handler")
-    logs = import_module("opentelemetry.sdk._logs")
-    export = import_module("opentelemetry.sdk._logs.export")
-    provider = logs.LoggerProvider()
-    provider.add_log_record_processor(
-        export.BatchLogRecordProcessor(exporter.OTLPLogExporter(endpoint=f"{url}/v1/logs"))
-    )
-    return Client(
-        logged_to(handler.LoggingHandler(logger_provider=provider)),
-        provider.force_flush,
-    )
-
-
-def logged_to(handler: logging.Handler) -> Callable[[str, dict[str, Any]], None]:
-    """Make events by logging them to *handler*."""
-    log = logging.getLogger("product")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(handler)
-    return lambda who, properties: log.info(NAME, extra={"distinct_id": who, **properties})
-
-
-SYSTEMS = {
-    "ours": System("mixpanel-export", open_ours, ("mixpanel-export",)),
-    "mixpanel": System("mixpanel", open_mixpanel, ("mixpanel",)),
-    "posthog": System("posthog", open_posthog, ("posthog",)),
-    "segment": System("segment", open_segment, ("segment-analytics-python",)),
-    "rudder": System("rudder", open_rudder, ("rudder-sdk-python",)),
-    "amplitude": System("amplitude", open_amplitude, ("amplitude-analytics",)),
-    "snowplow": System("snowplow", open_snowplow, ("snowplow-tracker",)),
-    "sentry": System("sentry logs", open_sentry, ("sentry-sdk",)),
-    "logfire": System("logfire", open_logfire, ("logfire",)),
-    "opentelemetry": System(
-        "OTLP logs",
-        open_opentelemetry,
-        (
-            "opentelemetry-sdk",
-            "opentelemetry-exporter-otlp-proto-http",
-            "opentelemetry-instrumentation-logging",
-        ),
-    ),
-}
-
-
-# -- what is done with them -------------------------------------------------------------------
+# The most single costs that are sorted, which takes memory.
+SAMPLE = 20_000
 
 
 def event(number: int) -> tuple[str, dict[str, Any]]:
-    """Make up a user and about 130 bytes of properties, among them the mark that is counted."""
+    """Make up a user and about 200 bytes of properties, among them the mark that is counted."""
     return f"user-{number % 97}", {
         "seq": f"seq{number:07}",
         "plan": "pro",
         "total": 31.5,
         "items": 3,
+        "first": number % 5 == 0,
+        "tags": ["garden", "spring"],
         "page": "/products/garden/chairs",
         "campaign": "https://shop.example/spring?from=newsletter",
     }
 
 
-def track(client: Client, numbers: Iterable[int]) -> dict[str, Any]:
-    """Make events as fast as possible; say what that cost each time, in µs, and what was raised."""
-    costs, raised = [], 0
-    begun = time.monotonic()
+def track(
+    client: Client, numbers: range, *, rate: float = 0.0, seconds: float = 3_600.0
+) -> dict[str, Any]:
+    """
+    Make events, and say what each cost the caller, in µs, its properties included.
+
+    Args:
+        client: Who takes them.
+
+        numbers: Theirs.
+
+        rate: How many a second; 0 is as many as possible. What is late is made up for.
+
+        seconds: When these are over, no further one is made.
+    """
+    clock = time.monotonic_ns
+    # Of a fixed size, so that it is no part of what memory grows by.
+    costs = array("Q", bytes(8 * len(numbers)))
+    made = raised = 0
+    begun = clock()
+    until = begun + int(seconds * 1e9)
+    pause = int(1e9 / rate) if rate else 0
     for number in numbers:
+        before = clock()
+        if pause and (early := begun + made * pause - before) > 1_000_000:
+            time.sleep(early / 1e9)
+            before = clock()
+        if before > until:
+            break
         who, properties = event(number)
-        before = time.perf_counter_ns()
         try:
             client.track(who, properties)
         except Exception:  # noqa: BLE001 -- as an application would, lest tracking break it
             raised += 1
-        costs.append(time.perf_counter_ns() - before)
-    costs.sort()
+        costs[made] = clock() - before
+        made += 1
+    ended = clock()
+    longest = max(costs)
+    some = sorted(costs[: made : made // SAMPLE + 1])
     return {
-        "begun": begun,
-        "ended": time.monotonic(),
-        "p50": costs[len(costs) // 2] / 1000,
-        "p99": costs[len(costs) * 99 // 100] / 1000,
+        "begun": begun / 1e9,
+        "ended": ended / 1e9,
+        "made": made,
+        "p50": some[len(some) // 2] / 1e3,
+        "p99": some[len(some) * 99 // 100] / 1e3,
+        "p999": some[len(some) * 999 // 1000] / 1e3,
+        "longest": longest / 1e3,
         "raised": raised,
     }
+
+
+class Meter:
+    """What this process uses from now on."""
+
+    def __init__(self) -> None:
+        self._cpu = time.process_time()
+        self._memory = _memory("VmRSS")
+        if self._memory is not None:
+            # "Write 5 to reset the peak resident set size." -- proc_pid_clear_refs(5)
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def read(self) -> dict[str, float | None]:
+        """Say how many seconds of CPU it took and how many bytes its memory grew at most."""
+        cpu = time.process_time() - self._cpu
+        peak = _memory("VmHWM")
+        grown = None if peak is None or self._memory is None else peak - self._memory
+        return {"cpu": cpu, "grown": grown}
+
+
+def _memory(name: str) -> int | None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None  # Not on Linux.
+    [line] = [line for line in status.read_text().splitlines() if line.startswith(f"{name}:")]
+    return int(line.split()[1]) * 1024
+
+
+def tell(url: str, what: str) -> None:
+    """Have the server do *what*; without an HTTP client, which would count as the library's."""
+    address = urlsplit(url)
+    assert address.hostname is not None
+    with socket.create_connection((address.hostname, address.port or 80)) as connection:
+        connection.sendall(f"GET {what} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+        if not connection.recv(1 << 16).startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"the server did not take {what!r}")
+
+
+def deliver(client: Client, url: str, options: argparse.Namespace) -> None:
+    """Make events and have them delivered; measured when the first ones have been, if *warm*."""
+    warm = WARM if options.warm else 0
+    if warm:
+        track(client, range(options.first, options.first + warm), rate=WARM_RATE)
+        client.flush()
+    if options.hang:
+        tell(url, f"/hang?{options.hang}")
+    numbers = range(options.first + warm, options.first + warm + options.count)
+    meter = Meter()
+    report(track(client, numbers, rate=options.rate, seconds=options.seconds) | {"warm": warm})
+    if options.hang:
+        tell(url, "/answer")
+
+    def leave() -> None:
+        report(meter.read())
+        os._exit(0)
+
+    patience = threading.Timer(options.patience, leave)
+    patience.daemon = True
+    patience.start()
+    try:
+        client.flush()
+    except Exception as error:  # noqa: BLE001 -- as an application would
+        logging.getLogger("shop").warning("flush raised %s", type(error).__name__)
+    patience.cancel()
+    if options.leave:
+        leave()
+    report(meter.read())
+
+
+def act(client: Client, options: argparse.Namespace) -> None:
+    """Do what is asked for, and report it."""
+    numbers = range(options.count)
+    match options.action:
+        case "flush":
+            deliver(client, options.url, options)
+        case "exit":
+            report(track(client, numbers))
+        case "kill":
+            report(track(client, numbers))
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "sigterm" | "drain_on_sigterm":
+            if options.action == "drain_on_sigterm":
+                from mixpanel_export import drain_on_sigterm
+
+                drain_on_sigterm()
+            report(track(client, numbers))
+            os.kill(os.getpid(), signal.SIGTERM)
+        case "os.fork":
+            report(track(client, PARENT) | FAMILY)
+            if (pid := os.fork()) == 0:
+                track(client, CHILD)
+                sys.exit(0)
+            os.waitpid(pid, 0)
+        case "fork":
+            report(track(client, PARENT) | FAMILY)
+            run(multiprocessing.get_context("fork").Process(target=track, args=(client, CHILD)))
+        case "spawn" | "forkserver":
+            report(track(client, PARENT) | FAMILY)
+            context: Any = multiprocessing.get_context(options.action)
+            run(context.Process(target=child, args=(options.system, options.url)))
+        case _:
+            raise ValueError(f"unknown action {options.action!r}")
 
 
 def child(system: str, url: str) -> None:
@@ -238,51 +212,15 @@ def child(system: str, url: str) -> None:
     track(SYSTEMS[system].open(url), CHILD)
 
 
-def act(action: str, system: str, client: Client, url: str, count: int) -> None:
-    """Do *action*, and report the making of the events."""
-    match action:
-        case "exit" | "flush":
-            report(track(client, range(count)))
-            if action == "flush":
-                try:
-                    client.flush()
-                except Exception as error:  # noqa: BLE001 -- as an application would
-                    logging.getLogger("shop").warning("flush raised %s", type(error).__name__)
-        case "sigterm" | "drain_on_sigterm":
-            if action == "drain_on_sigterm":
-                from mixpanel_export import drain_on_sigterm
-
-                drain_on_sigterm()
-            report(track(client, range(count)))
-            os.kill(os.getpid(), signal.SIGTERM)
-        case "os.fork":
-            report(track(client, PARENT))
-            if (pid := os.fork()) == 0:
-                track(client, CHILD)
-                sys.exit(0)
-            os.waitpid(pid, 0)
-        case "fork":
-            report(track(client, PARENT))
-            run(multiprocessing.get_context("fork").Process(target=track, args=(client, CHILD)))
-        case "spawn":
-            report(track(client, PARENT))
-            run(multiprocessing.get_context("spawn").Process(target=child, args=(system, url)))
-        case "forkserver":
-            report(track(client, PARENT))
-            run(multiprocessing.get_context("forkserver").Process(target=child, args=(system, url)))
-        case _:
-            raise ValueError(f"unknown action {action!r}")
-
-
 def run(process: Any) -> None:  # noqa: ANN401 -- each way to start one has a class of its own
     """Run *process* to its end."""
     process.start()
     process.join()
 
 
-def report(made: dict[str, Any]) -> None:
-    """Tell how the making of the events went."""
-    print(json.dumps(made), flush=True)
+def report(found: dict[str, Any]) -> None:
+    """Tell what was found out."""
+    print(json.dumps(found), flush=True)
 
 
 def configure() -> None:
@@ -292,35 +230,27 @@ def configure() -> None:
     logging.getLogger().handlers[0].setLevel(logging.WARNING)
 
 
-def describe() -> dict[str, Any]:
-    """Say which libraries are installed."""
-    return {
-        name: {
-            "label": system.label,
-            "package": system.packages[0],
-            "version": installed(system.packages),
-        }
-        for name, system in SYSTEMS.items()
-    }
-
-
-def installed(packages: tuple[str, ...]) -> str | None:
-    """Say the version of the first of *packages*; None if one of them is missing."""
-    try:
-        first, *_ = [version(package) for package in packages]  # All of them, or it raises.
-        return first
-    except PackageNotFoundError:
-        return None
-
-
 def main() -> None:
     """See the top of this file."""
     if sys.argv[1:] == ["--describe"]:
-        print(json.dumps(describe()))
+        found = {"systems": describe(), "sources": sources()}
+        print(json.dumps({**found, "python": platform.python_version()}))
         return
-    system, action, url, count = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("system")
+    parser.add_argument("action")
+    parser.add_argument("url")
+    parser.add_argument("count", type=int)
+    parser.add_argument("--first", type=int, default=0, help="the first event's number")
+    parser.add_argument("--warm", action="store_true", help=f"deliver {WARM} events beforehand")
+    parser.add_argument("--leave", action="store_true", help="skip what happens at exit")
+    parser.add_argument("--rate", type=float, default=0.0, help="events a second; 0: all at once")
+    parser.add_argument("--seconds", type=float, default=3_600.0, help="make no more after these")
+    parser.add_argument("--patience", type=float, default=3_600.0, help="end after so long a flush")
+    parser.add_argument("--hang", default="", help="how the server hangs; see _server.py")
+    options = parser.parse_args()
     configure()
-    act(action, system, SYSTEMS[system].open(url), url, int(count))
+    act({**SYSTEMS, **VARIANTS}[options.system].open(options.url), options)
 
 
 if __name__ == "__main__":

@@ -11,70 +11,14 @@ on the machine meanwhile.
 import argparse
 import json
 import os
-import platform
-import re
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
-from typing import Any
-from urllib.request import urlopen
 
-HERE = Path(__file__).parent
-
-# Seconds. What the process sent last is read by the server before it is asked for its counts.
-SETTLE = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One cell, once."""
-
-    in_time: bool
-    """False if it was killed at the limit."""
-
-    exit_code: int
-    total: float
-    """Seconds from the first event to the end of the process; from its start if it was killed."""
-
-    made: float
-    """Seconds that making the events took, which is what the caller waited for."""
-
-    p50: float
-    p99: float
-    """What one event cost the caller, in µs."""
-
-    raised: int
-    """Calls that raised into the application."""
-
-    expected: int
-    distinct: int
-    duplicates: int
-    requests: int
-    answers: dict[str, int]
-    """How many answers had which status."""
-
-    lines: int
-    """Lines on stderr."""
-
-    counted: bool
-    """Whether one of these lines has the number of lost events in it."""
-
-    stderr: str
-    """The beginning of it."""
-
-    @property
-    def lost(self) -> int:
-        """How many events never arrived."""
-        return self.expected - self.distinct
-
+from _run import Run, between, cells, chosen, circumstances, described, measure
+from _systems import SYSTEMS
 
 # -- how a cell reads -------------------------------------------------------------------------
 
@@ -137,12 +81,6 @@ def words(runs: list[Run]) -> str:
     if run.lines:
         told += f", {plural(f'{run.lines:,}', 'line')}{' with the number' * run.counted}"
     return told or (", silently" if run.lost and run.in_time else "")
-
-
-def between(values: list[int]) -> str:
-    """Tell the smallest and the largest of *values*, if they differ."""
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
 def plural(number: str, noun: str) -> str:
@@ -250,101 +188,6 @@ ROWS = {
 }
 
 
-# -- measuring --------------------------------------------------------------------------------
-
-
-def measure(system: str, row: Row, limit: float) -> Run:
-    """
-    Measure one cell.
-
-    Raises:
-        RuntimeError: If the library failed before it had taken the events.
-    """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(
-            [sys.executable, HERE / "_server.py", *row.server.split()],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as server,
-    ):
-        try:
-            assert server.stdout is not None
-            url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-            return _measure(system, row, limit, url, Path(folder))
-        finally:
-            server.kill()
-
-
-def _measure(system: str, row: Row, limit: float, url: str, folder: Path) -> Run:
-    out, err = folder / "out", folder / "err"
-    # Nothing of the caller's: variables configure many of these libraries, and name proxies.
-    environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        # A session of its own, so that it can be killed together with its children.
-        process = subprocess.Popen(
-            [sys.executable, HERE / "_cell.py", system, row.action, url, str(row.count)],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env={**environment, "HOME": str(folder), "TMPDIR": str(folder)},
-            cwd=folder,
-            start_new_session=True,
-        )
-        started, in_time = time.monotonic(), True
-        try:
-            process.wait(limit)
-        except subprocess.TimeoutExpired:
-            in_time = False
-        ended = time.monotonic()
-        with suppress(ProcessLookupError):  # A child may be there when its parent is not.
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    time.sleep(SETTLE)
-    with urlopen(f"{url}/report", timeout=10) as answer:
-        seen = json.load(answer)
-    told = err.read_text(errors="replace")
-    reports = [line for line in out.read_text(errors="replace").splitlines() if line[:1] == "{"]
-    if not reports and in_time:
-        raise RuntimeError(f"{system} failed, with exit code {process.returncode}:\n{told}")
-    # Killed before it came to report: all the time was the caller's.
-    made = json.loads(reports[0]) if reports else _unfinished(started, ended)
-    lost = row.count - seen["distinct"]
-    return Run(
-        in_time=in_time,
-        exit_code=process.returncode,
-        total=ended - (made["begun"] if in_time else started),
-        made=made["ended"] - made["begun"],
-        p50=made["p50"],
-        p99=made["p99"],
-        raised=made["raised"],
-        expected=row.count,
-        distinct=seen["distinct"],
-        duplicates=seen["duplicates"],
-        requests=seen["requests"],
-        answers=seen["answers"],
-        lines=told.count("\n"),
-        counted=lost > 0 and bool(re.search(rf"\b{lost}\b", told.replace(",", ""))),
-        stderr=told[:2_000],
-    )
-
-
-def _unfinished(started: float, ended: float) -> dict[str, Any]:
-    return {"begun": started, "ended": ended, "p50": 0.0, "p99": 0.0, "raised": 0}
-
-
-def installed() -> dict[str, dict[str, str | None]]:
-    """Ask which libraries there are, in an interpreter of its own."""
-    answer = subprocess.run(
-        [sys.executable, HERE / "_cell.py", "--describe"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    described: dict[str, dict[str, str | None]] = json.loads(answer.stdout)
-    return described
-
-
 # -- the table --------------------------------------------------------------------------------
 
 
@@ -367,30 +210,6 @@ def table(
     return "\n".join(lines)
 
 
-def cells(texts: list[str]) -> str:
-    """Write one line of the table."""
-    return f"| {' | '.join(texts)} |"
-
-
-def circumstances(arguments: argparse.Namespace) -> str:
-    """Say when and where this was measured; the load is that of the last quarter of an hour."""
-    return (
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {platform.python_implementation()} "
-        f"{platform.python_version()}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}, "
-        f"{arguments.repeats} run(s) per cell, limit {arguments.limit:.0f} s"
-    )
-
-
-def chosen(text: str, known: dict[str, Any]) -> list[str]:
-    """Read a list with commas; raises ValueError for a name that is not known."""
-    names = text.split(",") if text else list(known)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{name!r} is none of {', '.join(known)}")
-    return names
-
-
 def main() -> int:
     """Measure what is asked for, and print the table."""
     parser = argparse.ArgumentParser(description="Compare delivery and exits; see README.md here.")
@@ -400,7 +219,8 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=45.0, help="seconds a cell may take")
     parser.add_argument("--json", type=Path, help="write each single run to this file")
     arguments = parser.parse_args()
-    known = installed()
+    found = described()["systems"]
+    known = {name: found[name] for name in SYSTEMS}
     try:
         rows = chosen(arguments.only, ROWS)
         systems = {name: known[name] for name in chosen(arguments.systems, known)}
@@ -412,16 +232,24 @@ def main() -> int:
             for system, about in systems.items():
                 if about["version"] is None or (ROWS[name].ours_only and system != "ours"):
                     continue
-                run = measure(system, ROWS[name], arguments.limit)
+                row = ROWS[name]
+                run = measure(
+                    system, row.action, row.count, server=row.server, limit=arguments.limit
+                )
                 results[name].setdefault(system, []).append(run)
                 print(f"{repeat + 1} {name} {system}: {ROWS[name].tell([run])}", file=sys.stderr)
-    print(f"{circumstances(arguments)}\n\n{table(systems, results)}")
+    # The load is that of the last quarter of an hour.
+    where = (
+        f"{circumstances()}, load {os.getloadavg()[2]:.1f}, {arguments.repeats} run(s) per cell,"
+        f" limit {arguments.limit:.0f} s"
+    )
+    print(f"{where}\n\n{table(systems, results)}")
     if arguments.json:
         runs = {
             name: {system: [asdict(run) for run in each] for system, each in by_system.items()}
             for name, by_system in results.items()
         }
-        told = {"circumstances": circumstances(arguments), "systems": systems, "rows": runs}
+        told = {"circumstances": where, "systems": systems, "rows": runs}
         arguments.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return 0
 

@@ -1,0 +1,203 @@
+"""What `speed.py` measures: one question each, put to a library at a time, answered in figures."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from _run import Run, environment, measure
+from _systems import SYSTEMS, VARIANTS
+
+#: What came of a row: names and numbers; None where the platform does not tell.
+Figures = dict[str, float | None]
+
+# Ours and the rivals; and with what else there is.
+LIBRARIES = tuple(SYSTEMS)
+BURST = (*LIBRARIES, "spool", "submit", "snowplow tuned")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """
+    One question.
+
+    Args:
+        title: The question.
+
+        ask: Answers it for a library, by name; *scale* makes it shorter.
+
+        systems: The libraries that it is put to.
+
+        lanes: How many of them at a time: more than one where it is about waiting.
+
+        runs: The most runs that it is worth, whatever is asked for.
+    """
+
+    title: str
+    ask: Callable[[str, float], tuple[Figures, str]]
+    systems: tuple[str, ...] = LIBRARIES
+    lanes: int = 1
+    runs: int = 1_000
+
+
+def calm(system: str, scale: float) -> tuple[Figures, str]:
+    """See whether all that is made in peace is delivered and counted: a check of the harness."""
+    run = measure(system, "flush", scaled(1_000, scale), options="--warm --leave --rate 500")
+    return {**counts(run)}, run.stderr
+
+
+def caller(system: str, scale: float) -> tuple[Figures, str]:
+    """Let the caller make events as fast as it can."""
+    run = measure(system, "flush", scaled(20_000, scale), options="--warm --leave")
+    return {"p50": run.p50, "p999": run.p999, "longest": run.longest}, run.stderr
+
+
+def burst(latency: float, count: int, seconds: float) -> Callable[..., tuple[Figures, str]]:
+    """
+    Deliver a burst to a server that answers after *latency* seconds.
+
+    Who keeps the caller waiting gets fewer than *count* events: those of so many *seconds*.
+    """
+
+    def ask(system: str, scale: float) -> tuple[Figures, str]:
+        run = measure(
+            system,
+            "flush",
+            scaled(count, scale),
+            server=f"--latency {latency}",
+            options=f"--warm --seconds {seconds} --patience 5",
+            limit=60.0,
+        )
+        arrived = run.distinct - run.warm
+        cpu = None if run.cpu is None or arrived <= 0 else run.cpu / arrived * 1e6
+        return {**counts(run), "rate": run.rate, "cpu": cpu}, run.stderr
+
+    return ask
+
+
+def paced(system: str, scale: float) -> tuple[Figures, str]:
+    """Deliver 30,000 events a second, as many as Mixpanel takes of a project, at 200 ms."""
+    run = measure(
+        system,
+        "flush",
+        scaled(300_000, scale),
+        server="--latency 0.2",
+        options="--warm --leave --rate 30000",
+    )
+    share = None if run.cpu is None else run.cpu / run.made
+    return {**counts(run), "share": share}, run.stderr
+
+
+def outage(system: str, scale: float) -> tuple[Figures, str]:
+    """Let the server hang for 10 of 20 seconds, with 2,000 events in each."""
+    run = measure(
+        system,
+        "flush",
+        scaled(40_000, scale),
+        options=f"--warm --rate 2000 --hang after={5 * scale}&for={10 * scale} --patience 30",
+        limit=90.0,
+    )
+    return {**counts(run), "longest": run.longest, "grown": run.grown}, run.stderr
+
+
+def memory(system: str, scale: float) -> tuple[Figures, str]:
+    """Make events while the server hangs, until all are made; or for 15 seconds."""
+    run = measure(
+        system,
+        "flush",
+        scaled(500_000, scale),
+        options=f"--warm --seconds 15 --hang after=0&for={max(1.0, 20 * scale)} --patience 30",
+        limit=90.0,
+    )
+    return {**counts(run), "longest": run.longest, "grown": run.grown}, run.stderr
+
+
+def leave(server: str, limit: float) -> Callable[..., tuple[Figures, str]]:
+    """Make 5,000 events and end."""
+
+    def ask(system: str, scale: float) -> tuple[Figures, str]:
+        run = measure(system, "exit", scaled(5_000, scale), server=server, limit=limit)
+        seconds = run.total - run.made if run.in_time else limit
+        return {**counts(run), "seconds": seconds, "ended": run.in_time}, run.stderr
+
+    return ask
+
+
+def kill(system: str, scale: float) -> tuple[Figures, str]:
+    """Make 5,000 events, be killed at once, start again and make one more."""
+    count = scaled(5_000, scale)
+    again = f"flush {{url}} 1 --first {count}"
+    run = measure(system, "kill", count, again=again)
+    return counts(run), run.stderr
+
+
+def imports(system: str, _: float) -> tuple[Figures, str]:
+    """Import what an application imports, compared with an interpreter that does not."""
+    statement = f"import {SYSTEMS[system].imports}"
+    took(statement)  # So that it is compiled.
+    beyond = [took(statement) - took("pass") for _ in range(3)]
+    return {"seconds": median(beyond)}, ""
+
+
+def took(statement: str) -> float:
+    """Say how many seconds a fresh interpreter takes for *statement*."""
+    before = time.monotonic()
+    subprocess.run([sys.executable, "-c", statement], check=True, env=environment())
+    return time.monotonic() - before
+
+
+def counts(run: Run) -> Figures:
+    """Give what every row can tell of its events."""
+    made = run.expected - run.warm
+    return {"expected": made, "lost": run.lost, "duplicates": run.duplicates}
+
+
+def scaled(count: int, scale: float) -> int:
+    """Make *count* smaller."""
+    return max(1, round(count * scale))
+
+
+ROWS = {
+    "calm": Row(
+        title="1,000 events, 500 a second",
+        ask=calm,
+        systems=(*BURST, "structlog", "span"),
+        lanes=4,
+        runs=1,
+    ),
+    "caller": Row(
+        title="20,000 events at once: the caller's cost",
+        ask=caller,
+        systems=("floor", *LIBRARIES, *(each for each in VARIANTS if each != "floor")),
+    ),
+    "0ms": Row(
+        title="100,000 events at once, answers at once",
+        ask=burst(0.0, 100_000, 5.0),
+        systems=BURST,
+    ),
+    "50ms": Row(
+        title="the same, answers after 50 ms",
+        ask=burst(0.05, 100_000, 2.0),
+        systems=(*LIBRARIES, "snowplow tuned"),
+    ),
+    "200ms": Row(
+        title="the same, answers after 200 ms",
+        ask=burst(0.2, 100_000, 2.0),
+        systems=(*LIBRARIES, "snowplow tuned"),
+    ),
+    "paced": Row(
+        title="30,000 events a second, answers after 200 ms", ask=paced, systems=("floor", "ours")
+    ),
+    "outage": Row(title="10 s without answers in 20 s", ask=outage, lanes=5),
+    "memory": Row(title="500,000 events, no answers", ask=memory, lanes=2, runs=1),
+    "exit": Row(title="5,000 events, then exit", ask=leave("", 45.0)),
+    "hung": Row(title="the same, no answers", ask=leave("--hang", 35.0), lanes=10, runs=1),
+    "kill": Row(
+        title="5,000 events, then kill -9, then another start",
+        ask=kill,
+        systems=("spool", *LIBRARIES),
+    ),
+    "import": Row(title="import", ask=imports),
+}
