@@ -186,12 +186,20 @@ def open_structlog(url: str) -> Client:
 
 
 def said_to(*processors: object) -> Callable[[str, dict[str, Any]], None]:
-    """Make events by saying them to structlog, with *processors* in front of the renderer."""
+    """
+    Make events by saying them to structlog, with *processors* in front of the renderer.
+
+    The others are those that structlog has without any configuration, but times are in
+    ISO format and the renderer's output is JSON, as in services. -- structlog 26.1, `_config` (read 2026-11-21).
+    """
     structlog = import_module("structlog")
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.dev.set_exc_info,
+            structlog.processors.TimeStamper(fmt="iso"),
             *processors,
             structlog.processors.JSONRenderer(),
         ],
