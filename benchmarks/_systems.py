@@ -189,8 +189,8 @@ def said_to(*processors: object) -> Callable[[str, dict[str, Any]], None]:
     """
     Make events by saying them to structlog, with *processors* in front of the renderer.
 
-    The others are those that structlog has without any configuration, but times are in
-    ISO format and the renderer's output is JSON, as in services. -- structlog 26.1, `_config` (read 2026-11-21).
+    The others are those that structlog has without any configuration, but times are in ISO format
+    and what is written is JSON, as in services. -- structlog 26.1, `_config` (read 2026-11-21).
     """
     structlog = import_module("structlog")
     structlog.configure(
