@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mixpanel_export.emulator import _facts
 from mixpanel_export.emulator._answers import Answer, refusal
 from mixpanel_export.emulator._body import MalformedError, parse
-from mixpanel_export.emulator._event import compact
+from mixpanel_export.emulator._event import JsonObject, compact
 from mixpanel_export.emulator._faults import ENDPOINTS, Fault, FaultList, read_faults
 from mixpanel_export.emulator._gate import ACCESS_COOKIE, OWN_PREFIX, Gate, refuse_command
 from mixpanel_export.emulator._live import Broadcast, explained
@@ -26,6 +26,7 @@ from mixpanel_export.emulator._openapi import document
 from mixpanel_export.emulator._parcel import Arrival
 from mixpanel_export.emulator._project import Project
 from mixpanel_export.emulator._site import SECURITY, Site
+from mixpanel_export.emulator._store import Profile
 from mixpanel_export.emulator._view import read_view
 
 # Mixpanel has it on another host, data.mixpanel.com.
@@ -192,7 +193,7 @@ class Application:
         )
 
     def _count(self, outcome: str) -> None:
-        self._project.books.tally.requests[outcome] += 1
+        self._project.books.tally.end_request(outcome)
 
     def _no_route(self, request: Request, error: Exception) -> Response:
         known = isinstance(error, HTTPException) and error.status_code == 405
@@ -218,12 +219,8 @@ class Application:
         return _lines(self._profile_lines())
 
     def _profile_lines(self) -> Iterator[str]:
-        for kind, identifier, properties, last_seen in self._project.books.store.profiles():
-            who = {"$group_key": kind, "$group_id": identifier}
-            profile = {**(who if kind else {"$distinct_id": identifier}), "properties": properties}
-            if last_seen:
-                profile["$last_seen"] = last_seen
-            yield compact(profile).decode() + "\n"
+        for page in self._project.books.store.profiles():
+            yield "".join(compact(_told(one)).decode() + "\n" for one in page)
 
     async def _stats(self, _request: Request) -> Response:
         return JSONResponse(self._project.books.stats())
@@ -310,6 +307,14 @@ async def _read(request: Request, limit: int) -> bytes | None:
         else:
             pieces.append(piece)
     return None if size > limit else b"".join(pieces)
+
+
+def _told(one: Profile) -> JsonObject:
+    known: JsonObject = (
+        {"$group_key": one.kind, "$group_id": one.id} if one.kind else {"$distinct_id": one.id}
+    )
+    known["properties"] = one.properties
+    return {**known, "$last_seen": one.last_seen} if one.last_seen else known
 
 
 def _lines(pages: Iterator[str]) -> Response:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import zlib
 from itertools import islice
+from typing import NoReturn
 from urllib.parse import parse_qsl
 
 import orjson
@@ -61,6 +63,14 @@ def inflate(body: bytes, *, limit: int) -> bytes:
     return b"".join(pieces)
 
 
+def inflate_some(body: bytes, *, length: int) -> bytes:
+    """Return the first bytes of what gzip holds, or of *body* itself if it is not gzip."""
+    try:
+        return zlib.decompressobj(_GZIP).decompress(body, length)
+    except zlib.error:
+        return body[:length]
+
+
 def parse(text: bytes) -> object:
     """
     Read JSON.
@@ -69,7 +79,7 @@ def parse(text: bytes) -> object:
     string that held them, so that the record can be named that is at fault.
 
     Raises:
-        MalformedError: If it is not JSON; ``NaN`` and ``Infinity`` are not.
+        MalformedError: If it is not JSON; ``NaN``, ``Infinity`` and ``1e999`` are not.
     """
     try:
         return orjson.loads(text)
@@ -79,12 +89,21 @@ def parse(text: bytes) -> object:
 
 def _parse_slowly(text: bytes) -> object:
     try:
-        return json.loads(text.decode("utf-8", "surrogateescape"), parse_constant=_refuse_constant)
+        return json.loads(
+            text.decode("utf-8", "surrogateescape"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         raise MalformedError(_facts.NOT_JSON) from error
 
 
-def _refuse_constant(name: str) -> object:
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 

@@ -181,9 +181,12 @@ def as_text(value: object) -> str:
     """
     Return an id as a text that a database can hold.
 
-    Halves of surrogate pairs, which JSON can hold and a database cannot, become question marks.
+    It is cut like every text. Halves of surrogate pairs, which JSON can hold and a database cannot,
+    become question marks.
     """
-    return str(value).encode("utf-8", "replace").decode()
+    return (
+        str(value).encode("utf-8", "replace")[: _facts.MAX_STRING_BYTES].decode("utf-8", "ignore")
+    )
 
 
 def _too_long(text: str) -> bool:

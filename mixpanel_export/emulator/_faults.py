@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
@@ -77,7 +78,9 @@ class Fault:
     def _plain(self) -> Answer:
         if isinstance(self.body, str):
             kind = "text/html" if self.body.lstrip().startswith("<") else "text/plain"
-            return Answer(self.status, self.body.encode(), f"{kind}; charset=utf-8")
+            return Answer(
+                self.status, self.body.encode("utf-8", "replace"), f"{kind}; charset=utf-8"
+            )
         if self.body is not None:
             return in_json(self.status, self.body)
         if self.status < 400:
@@ -139,11 +142,21 @@ def _is_number(value: object, low: float, high: float) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
+# RFC 9110, sections 5.1 and 5.5: a name is a token, a value begins and ends with what one can see.
+_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"([!-~]([ -~]*[!-~])?)?")
+
+# These say how long the body is, and the server says that itself.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+
+
 def _is_headers(value: object) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(part, str) and part.isprintable() and part.isascii()
-        for pair in value.items()
-        for part in pair
+        isinstance(text, str)
+        and _NAME.fullmatch(name)
+        and name.lower() not in _FRAMING
+        and _VALUE.fullmatch(text)
+        for name, text in value.items()
     )
 
 
@@ -154,7 +167,10 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "probability": (lambda value: _is_number(value, 0, 1), "between 0 and 1"),
     "seed": (lambda value: isinstance(value, int), "an integer"),
     "status": (lambda value: _is_count(value) and 200 <= value <= 599, "between 200 and 599"),
-    "headers": (_is_headers, "an object of printable ASCII texts"),
+    "headers": (
+        _is_headers,
+        f"names and values in printable ASCII, without {' and '.join(sorted(_FRAMING))}",
+    ),
     "delay": (lambda value: _is_number(value, 0, 86_400), "between 0 and 86400 seconds"),
     "store": (lambda value: isinstance(value, bool), "true or false"),
     "action": (lambda value: value in ACTIONS, f"one of {', '.join(ACTIONS)}"),

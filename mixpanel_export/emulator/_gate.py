@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Mapping
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -31,7 +32,11 @@ class Gate:
 
     def refuse_host(self, host: str | None) -> str | None:
         """Return why a request with this ``Host`` is refused, or None."""
-        if host is not None and hostname(host) in self._hosts:
+        name = hostname(host or "")
+        if name in self._hosts:
+            return None
+        if self._access_key is not None and _is_address(name):
+            # One listens elsewhere so that others come; what DNS can make point here is a name.
             return None
         return f"host {host!r} is not allowed here; start the emulator with --allow-host"
 
@@ -76,6 +81,14 @@ def hostname(host: str) -> str:
     if name.startswith("["):
         return name[1:].partition("]")[0]
     return name.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _cookie(header: str) -> str | None:

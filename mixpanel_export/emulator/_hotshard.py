@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mixpanel_export.emulator._event import Event, identity
+from mixpanel_export.emulator._event import Event, as_text, identity
 
 _DAY_MS = 24 * 60 * 60 * 1000
 
@@ -26,7 +26,7 @@ class HotShards:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._counts: Counter[tuple[object, int]] = Counter()
+        self._counts: Counter[tuple[str, int]] = Counter()
 
     def is_hot(self, event: Event) -> bool:
         """Count a valid event, and say whether it is one too many. Without a user none is."""
@@ -34,7 +34,7 @@ class HotShards:
         if not self._limit or not user:
             return False
         when = event.instant if event.instant is not None else event.scene.now_ms
-        key = (user if isinstance(user, str) else str(user), when // _DAY_MS)
+        key = (as_text(user), when // _DAY_MS)
         self._counts[key] += 1
         if len(self._counts) > _MAX_COUNTED:
             self._counts = Counter(dict(self._counts.most_common(_MAX_COUNTED // 2)))

@@ -21,9 +21,13 @@ TICK = 0.25
 # After so many seconds of silence a comment is sent, which finds connections that are gone.
 _HEARTBEAT = 15.0
 
+# When a browser that has lost the stream asks again; its own choice would be some seconds.
+_RETRY_MS = 1000
+
 # What the page shows at most; older ones are searched, not scrolled to.
 _MAX_EVENTS = 100
 _MAX_FAILURES = 50
+_MAX_IDS = 100
 
 # After as many, updates without events: a list that is new four times a second cannot be read, and
 # drawing it is what keeps a browser busy.
@@ -58,6 +62,7 @@ class Broadcast:
 
     async def stream(self, stopping: asyncio.Event) -> AsyncIterator[bytes]:
         """Yield updates until *stopping* is set."""
+        yield b"retry: %d\n\n" % _RETRY_MS
         silence = 0.0
         while not stopping.is_set():
             update = self._update()
@@ -118,7 +123,8 @@ class Broadcast:
         if view.part == "users" and view.user is None:
             facts["users"] = books.catalogue.users()
         if view.user is not None:
-            facts["ids"] = books.store.users.ids(view.user)
+            # One more tells that there are more.
+            facts["ids"] = books.store.users.ids(view.user, limit=_MAX_IDS + 1)
             facts["profile"] = shortened(books.store.profile(USER, view.user))
         return facts
 

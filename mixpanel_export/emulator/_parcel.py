@@ -12,6 +12,7 @@ from mixpanel_export.emulator._body import (
     MalformedError,
     OversizedError,
     inflate,
+    inflate_some,
     parse,
     parse_data,
     parse_form,
@@ -87,6 +88,13 @@ def parameters(arrival: Arrival, *, limit: int) -> Mapping[str, str]:
         # Its form is what cannot be used; then the URL has to do.
         return arrival.query
     return arrival.query
+
+
+def beginning(arrival: Arrival, *, length: int) -> bytes | None:
+    """Return the first bytes of a body, uncompressed if it can be; None if it was not kept."""
+    if arrival.gzip and arrival.body:
+        return inflate_some(arrival.body, length=length)
+    return arrival.body and arrival.body[:length]
 
 
 def unpack(arrival: Arrival, *, limit: int) -> Parcel:

@@ -8,6 +8,7 @@ the update fails and leaves the profile as it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +97,14 @@ def _add(properties: JsonObject, values: JsonObject) -> None:
         before = properties.get(name, 0)
         if not _is_number(value) or not _is_number(before):
             raise InapplicableError(f"$add, {name} is not a number")
-        properties[name] = before + value
+        try:
+            properties[name] = before + value
+            in_range = math.isfinite(properties[name])
+        except OverflowError:
+            # One of them is an integer that no number of 64 bits comes near.
+            in_range = False
+        if not in_range:
+            raise InapplicableError(f"$add, {name} is out of range")
 
 
 def _append(properties: JsonObject, values: JsonObject) -> None:
@@ -109,8 +117,10 @@ def _union(properties: JsonObject, values: JsonObject) -> None:
         if not isinstance(additions, list):
             raise InapplicableError(f"$union, {name} is not an array")
         merged = list(_list(properties, name, "$union"))
+        known = set(map(_comparable, merged))
         for value in additions:
-            if value not in merged:
+            if _comparable(value) not in known:
+                known.add(_comparable(value))
                 merged.append(value)
         properties[name] = merged
 
@@ -118,14 +128,19 @@ def _union(properties: JsonObject, values: JsonObject) -> None:
 def _remove(properties: JsonObject, values: JsonObject) -> None:
     for name, value in values.items():
         if name in properties:
-            kept = [one for one in _list(properties, name, "$remove") if one != value]
-            properties[name] = kept
+            gone, known = _comparable(value), _list(properties, name, "$remove")
+            properties[name] = [one for one in known if _comparable(one) != gone]
 
 
 def _unset(properties: JsonObject, names: list[object]) -> None:
     for name in names:
         if isinstance(name, str):
             properties.pop(name, None)
+
+
+def _comparable(value: object) -> object:
+    """Return what is equal for equal values, and can be in a set; for Python True is 1."""
+    return value if isinstance(value, str) or _is_number(value) else compact(value)
 
 
 def _is_number(value: object) -> bool:

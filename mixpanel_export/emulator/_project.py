@@ -21,17 +21,14 @@ from mixpanel_export.emulator._event import compact
 from mixpanel_export.emulator._export import exported, read_query
 from mixpanel_export.emulator._intake import Intake
 from mixpanel_export.emulator._options import EmulatorOptions
-from mixpanel_export.emulator._parcel import Arrival, Parcel, parameters, unpack
+from mixpanel_export.emulator._parcel import Arrival, Parcel, beginning, parameters, unpack
 from mixpanel_export.emulator._pulse import Pulse
 from mixpanel_export.emulator._rate import RateWindow
 from mixpanel_export.emulator._reading import Reader
 from mixpanel_export.emulator._rules import Mode
 from mixpanel_export.emulator._store import Store
-from mixpanel_export.emulator._tally import Failure, Tally
+from mixpanel_export.emulator._tally import MAX_SAMPLE, Failure, Tally
 from mixpanel_export.emulator._updates import Updates
-
-# As much of a refused body as is shown.
-_SAMPLE = 200
 
 
 class Project:
@@ -73,7 +70,7 @@ class Project:
         reader = Reader(store, simplified=self._simplified)
         self.books = Books(
             store,
-            Tally(wall, Pulse(monotonic)),
+            Tally(wall, Pulse(monotonic), store),
             Pulse(monotonic),
             reader,
             Catalogue(store, reader),
@@ -219,8 +216,9 @@ class Project:
         return Answer(status, told.body, told.content_type)
 
     def _pin(self, arrival: Arrival, status: int, error: str) -> None:
-        shown = b"" if arrival.gzip else (arrival.body or b"")[:_SAMPLE]
-        self.books.tally.pin(Failure("refused", arrival.path, str(status), error), shown)
+        failure = Failure("refused", arrival.path, str(status), error)
+        # One more tells that it goes on.
+        self.books.tally.pin(failure, beginning(arrival, length=MAX_SAMPLE + 1))
 
     def _refuse_count(self, arrival: Arrival, parcel: Parcel) -> Answer | None:
         # Guess: both answers.

@@ -53,7 +53,7 @@ class Reader:
         """Return the id under which somebody is shown, of whose ids *identifier* is one."""
         return self._users.canonical(identifier)
 
-    def ids(self, identifier: str) -> list[str]:
-        """Return all ids of somebody, in the form in which they stand in events."""
-        known = self._users.ids(identifier)
+    def ids(self, identifier: str, *, limit: int) -> list[str]:
+        """Return *limit* of the ids of somebody, in the form in which they stand in events."""
+        known = self._users.ids(identifier, limit=limit)
         return [one.removeprefix(_facts.DEVICE_PREFIX) for one in known]

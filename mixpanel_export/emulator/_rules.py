@@ -199,6 +199,10 @@ def _undecodable(event: Event) -> bool | str:
     return False
 
 
+def _odd_name(event: Event) -> bool:
+    return b"\\ud" in event.line and not _is_text(event.name)
+
+
 def _is_text(value: object) -> bool:
     if isinstance(value, str):
         return not any("\ud800" <= character <= "\udfff" for character in value)
@@ -239,6 +243,9 @@ RULES = (
     Rule((30,), Mode.TRACK, "properties.token", "token, missing or empty",
          LIVE, "issue reports of mixpanel-python and mixpanel-node",
          _lacks("token"), verbs=True),
+    Rule((), ANY, "event", "event is invalid: string should be valid utf8",
+         GUESS, f"{_DOCS_IMPORT} has these words for a property",
+         _odd_name, verbs=True),
     Rule((74,), ANY, "properties.{name}",
          "properties.{name} is invalid: string should be valid utf8",
          SOURCED, _DOCS_IMPORT,

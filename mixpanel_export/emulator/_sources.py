@@ -83,6 +83,7 @@ _OTHERS = (
     ("update, larger than 1 MB", Origin.GUESS, "docs, reference/user-profile-limits.mdx; no text"),
     ("profile, more than {limit} properties", Origin.GUESS, f"{_PROFILES}; no text"),
     ("{name} is not a number", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
+    ("{name} is out of range", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
     ("{name} is not a list", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
     ("{name} is not an array", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
 )

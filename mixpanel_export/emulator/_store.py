@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mixpanel_export.emulator import _users
 from mixpanel_export.emulator._event import JsonObject
 
 # Of the tables below; a file with others was made by another version.
-_VERSION = 1
+_VERSION = 2
 
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY,
     key INTEGER NOT NULL,
@@ -31,11 +32,21 @@ CREATE TABLE IF NOT EXISTS profiles (
     last_seen TEXT,
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
-{_users.SCHEMA}
-PRAGMA user_version = {_VERSION};
+CREATE TABLE IF NOT EXISTS profile_counts (grouped INTEGER PRIMARY KEY, number INTEGER NOT NULL);
+INSERT OR IGNORE INTO profile_counts VALUES (0, 0), (1, 0);
+CREATE TRIGGER IF NOT EXISTS profile_comes AFTER INSERT ON profiles BEGIN
+    UPDATE profile_counts SET number = number + 1 WHERE grouped = (NEW.kind != '');
+END;
+CREATE TRIGGER IF NOT EXISTS profile_goes AFTER DELETE ON profiles BEGIN
+    UPDATE profile_counts SET number = number - 1 WHERE grouped = (OLD.kind != '');
+END;
+CREATE TABLE IF NOT EXISTS notes (name TEXT NOT NULL UNIQUE, content TEXT NOT NULL);
 """
 
+# Events and profiles that are read in one go, and about how many characters of them: there may be
+# such of 1 MB.
 _PAGE = 1_000
+_MAX_READ = 8_000_000
 
 # Without a file, SQLite uses a temporary one as far as this memory does not suffice, in KiB: the
 # newest events fit, while keys, of which there is no end, grow on the disk. Beyond it storing is
@@ -81,6 +92,26 @@ class Stored(NamedTuple):
     line: str
 
 
+class Profile(NamedTuple):
+    """
+    A stored profile.
+
+    Args:
+        kind: `USER`, or the key of a group.
+
+        id: Whose it is.
+
+        last_seen: When that was; None if it is not known, as of groups.
+
+        properties: What is known of them.
+    """
+
+    kind: str
+    id: str
+    last_seen: str | None
+    properties: JsonObject
+
+
 class Store:
     """
     One SQLite database with one writer.
@@ -93,6 +124,8 @@ class Store:
     Not thread-safe: everything happens on the thread of the event loop.
 
     Attributes:
+        lasting: Whether there is a file, so that somebody may read it again.
+
         imported: How many events were ever stored.
 
         distinct: How many of them are different.
@@ -109,6 +142,7 @@ class Store:
     """
 
     def __init__(self, path: str | None, *, max_stored: int) -> None:
+        self.lasting = bool(path)
         self._max_stored = max_stored
         self._database = sqlite3.connect(path or "", isolation_level=None, timeout=0.5)
         # A second emulator on the same file is told so when it starts, and not in the middle.
@@ -120,7 +154,9 @@ class Store:
         self._database.execute("PRAGMA synchronous = OFF")
         if not path:
             self._database.execute(f"PRAGMA cache_size = {-_CACHE}")
-        self._database.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
+        self._database.executescript(
+            f"BEGIN EXCLUSIVE; {_SCHEMA} {_users.SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
         self.users = _users.Users(self._database, self._absorb)
         self.imported = self._number("SELECT max(id) FROM events")
         self.distinct = self._number("SELECT count(*) FROM keys")
@@ -175,46 +211,41 @@ class Store:
     def pages(self) -> Iterator[list[Stored]]:
         """Yield the events that are stored now, in the order of their arrival."""
         end, last = self.imported, 0
-        while page := self._database.execute(
+        while page := self._some(
             "SELECT id, endpoint, received_ms, size, line FROM events"
             " WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
             (last, end, _PAGE),
-        ).fetchall():
+        ):
             last = page[-1][0]
             yield [Stored._make(row) for row in page]
 
-    def newest(
-        self, *, after: int, before: int | None = None, containing: Containing = (), limit: int
-    ) -> list[Shown]:
+    def newest(self, *, after: int, containing: Containing = ()) -> Iterator[Shown]:
         """
-        Return the newest events, newest first.
+        Yield the newest events, newest first; to be used up before anything is stored.
 
         Args:
             after: Only events with a higher number.
 
-            before: Only events with a lower number. None: all of them.
-
             containing: Only events whose JSON contains one text of each list; case does not
                 matter in ASCII.
-
-            limit: How many at most.
         """
-        end = self.imported + 1 if before is None else before
-        return self._shown(after, end, containing, f"ORDER BY id DESC LIMIT {limit:d}")
-
-    def following(self, after: int, *, limit: int) -> list[Shown]:
-        """Return the oldest of the events with a higher number than *after*, oldest first."""
-        return self._shown(after, self.imported + 1, (), f"ORDER BY id LIMIT {limit:d}")
-
-    def _shown(self, after: int, before: int, containing: Containing, order: str) -> list[Shown]:
         one = "line LIKE ? ESCAPE '\\'"
         conditions = "".join(f" AND ({' OR '.join([one] * len(texts))})" for texts in containing)
         rows = self._database.execute(
-            "SELECT id, endpoint, received_ms, first < id, line FROM events JOIN keys USING (key)"  # noqa: S608  # No part of it comes from outside.
-            f" WHERE id > ? AND id < ?{conditions} {order}",
-            (after, before, *(_pattern(text) for texts in containing for text in texts)),
+            f"{_SHOWN} WHERE id > ?{conditions} ORDER BY id DESC",
+            (after, *(_pattern(text) for texts in containing for text in texts)),
         )
-        return [Shown(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
+        with closing(rows):
+            yield from (_shown(row) for row in rows)
+
+    def following(self, after: int, *, limit: int) -> list[Shown]:
+        """
+        Return the oldest of the events with a higher number than *after*, oldest first.
+
+        At most *limit*, fewer if they are large; none only if there are none.
+        """
+        rows = self._some(f"{_SHOWN} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return [_shown(row) for row in rows]
 
     def profile(self, kind: str, identifier: str) -> JsonObject:
         """Return the properties of a profile, {} if there is none; *kind* is `USER` or a group."""
@@ -238,19 +269,41 @@ class Store:
         """Remove a profile if it is there."""
         self._database.execute("DELETE FROM profiles WHERE kind = ? AND id = ?", (kind, identifier))
 
-    def profiles(self) -> Iterator[tuple[str, str, JsonObject, str | None]]:
-        """Yield kind, id, properties and the time last seen of every profile."""
-        rows = self._database.execute("SELECT * FROM profiles ORDER BY kind, id").fetchall()
-        for kind, identifier, properties, last_seen in rows:
-            yield kind, identifier, json.loads(properties), last_seen
+    def profiles(self) -> Iterator[list[Profile]]:
+        """Yield all profiles, groups after users, in bounded pages."""
+        last = ("", "")
+        while page := self._some(
+            "SELECT kind, id, last_seen, properties FROM profiles"
+            " WHERE (kind, id) > (?, ?) ORDER BY kind, id LIMIT ?",
+            (*last, _PAGE),
+        ):
+            last = page[-1][:2]
+            yield [
+                Profile(kind, identifier, last_seen, json.loads(properties))
+                for kind, identifier, last_seen, properties in page
+            ]
 
     def count_profiles(self, *, groups: bool) -> int:
         """Count the profiles of users, or of groups."""
         return self._number(
-            "SELECT count(*) FROM profiles WHERE kind != ''"
+            "SELECT number FROM profile_counts WHERE grouped"
             if groups
-            else "SELECT count(*) FROM profiles WHERE kind = ''"
+            else "SELECT number FROM profile_counts WHERE NOT grouped"
         )
+
+    def notes(self) -> dict[str, JsonObject]:
+        """Return what was noted and not forgotten, in the order in which it was noted last."""
+        rows = self._database.execute("SELECT name, content FROM notes ORDER BY rowid")
+        return {name: json.loads(content) for name, content in rows}
+
+    def note(self, notes: Mapping[str, JsonObject | None]) -> None:
+        """Remember something under each name, in place of what was there; None: forget that."""
+        with self.transaction():
+            for name, content in notes.items():
+                self._database.execute("DELETE FROM notes WHERE name = ?", (name,))
+                if content is not None:
+                    row = (name, json.dumps(content))
+                    self._database.execute("INSERT INTO notes VALUES (?, ?)", row)
 
     def transaction(self) -> _Transaction:
         """Return a context in which all changes happen, or none."""
@@ -263,6 +316,7 @@ class Store:
             self._database.execute("DELETE FROM keys")
             self._database.execute("DELETE FROM profiles")
             self._database.execute("DELETE FROM ids")
+            self._database.execute("DELETE FROM notes")
         self.users.reset()
         self.imported = self.distinct = 0
 
@@ -296,6 +350,17 @@ class Store:
         )
         return {number for (number,) in rows}
 
+    def _some(self, query: str, parameters: tuple[object, ...]) -> list[Any]:
+        """Return the first rows, at least one if there is any; their last column is the large."""
+        found, size = [], 0
+        with closing(self._database.execute(query, parameters)) as rows:
+            for row in rows:
+                found.append(row)
+                size += len(row[-1])
+                if size >= _MAX_READ:
+                    break
+        return found
+
     def _number(self, query: str) -> int:
         (number,) = self._database.execute(query).fetchone()
         return int(number or 0)
@@ -312,6 +377,14 @@ class _Transaction:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+# What `_shown` reads.
+_SHOWN = "SELECT id, endpoint, received_ms, first < id, line FROM events JOIN keys USING (key)"
+
+
+def _shown(row: tuple[int, str, int, int, str]) -> Shown:
+    return Shown(row[0], row[1], row[2], bool(row[3]), row[4])
 
 
 def _pattern(text: str) -> str:

@@ -44,11 +44,14 @@ class Users:
         row = self._database.execute("SELECT user FROM ids WHERE id = ?", (identifier,)).fetchone()
         return str(row[0]) if row else identifier
 
-    def ids(self, identifier: str) -> list[str]:
-        """Return all ids of the user of whose ids *identifier* is one."""
+    def ids(self, identifier: str, *, limit: int) -> list[str]:
+        """Return *limit* of the ids of the user of whose ids *identifier* is one, theirs first."""
         user = self.canonical(identifier)
-        rows = self._database.execute("SELECT id FROM ids WHERE user = ?", (user,))
-        return sorted({user, *(found for (found,) in rows)})
+        rows = self._database.execute(
+            "SELECT id FROM ids WHERE user = ?1 AND id != ?1 ORDER BY id LIMIT ?2",
+            (user, limit - 1),
+        )
+        return [user, *(found for (found,) in rows)]
 
     def learn(self, event: Event, *, tracked: bool) -> str | None:
         """

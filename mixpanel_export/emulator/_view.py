@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 from mixpanel_export.emulator._event import JsonObject, compact
 from mixpanel_export.emulator._reading import Reader
@@ -13,7 +14,9 @@ from mixpanel_export.emulator._store import Shown, Store
 # answers nothing else.
 _MAX_SEARCHED = 100_000
 
-_PAGE = 1_000
+# As much of a text as is looked for in the JSON of events, in characters: SQLite cannot look for
+# one of more than 50 000 bytes.
+_MAX_TEXT = 1_000
 
 # Of somebody with more ids all events are read.
 _MAX_IDS = 20
@@ -74,9 +77,10 @@ class View:
 
         Of each list one text is enough.
         """
-        ids = reader.ids(self.user) if self.user else []
+        ids = reader.ids(self.user, limit=_MAX_IDS + 1) if self.user else []
         few = ids if len(ids) <= _MAX_IDS else []
-        return [texts for texts in ([self.search], [self.name or ""], few) if any(texts)]
+        wanted = [texts for texts in ([self.search], [self.name or ""], few) if any(texts)]
+        return [[text[:_MAX_TEXT] for text in texts] for texts in wanted]
 
 
 def read_view(query: Mapping[str, str], reader: Reader) -> View:
@@ -118,21 +122,6 @@ def shown(row: Shown, reader: Reader) -> JsonObject:
 
 def newest(store: Store, reader: Reader, view: View, *, after: int, limit: int) -> list[Shown]:
     """Return the newest events that *view* shows, newest first, above the number *after*."""
-    found: list[Shown] = []
     start = max(after, store.imported - _MAX_SEARCHED)
-    for row in _backwards(store, view.texts(reader), start):
-        if view.shows(row, reader):
-            found.append(row)
-            if len(found) == limit:
-                break
-    return found
-
-
-def _backwards(store: Store, texts: list[list[str]], after: int) -> Iterator[Shown]:
-    before = store.imported + 1
-    while True:
-        page = store.newest(after=after, before=before, containing=texts, limit=_PAGE)
-        yield from page
-        if len(page) < _PAGE:
-            return
-        before = page[-1].id
+    rows = store.newest(after=start, containing=view.texts(reader))
+    return list(islice((row for row in rows if view.shows(row, reader)), limit))

@@ -176,6 +176,17 @@ def test_c74_texts_that_are_not_utf8_fail_alone(api: Api, text: bytes) -> None:
     assert response.json()["num_records_imported"] == 1
 
 
+def test_a_name_that_is_not_utf8_fails_alone(api: Api) -> None:
+    """
+    As a property does.
+    """
+    response = api.imports([event("\ud800"), event()])
+
+    (row,) = response.json()["failed_records"]
+    assert (row["field"], row["index"]) == ("event", 0)
+    assert api.track([event("\ud800", token="T")]).text == "0"
+
+
 def test_c90_above_the_limit_nothing_is_imported(running: Run) -> None:
     """
     The documented answer, and no event of the request.

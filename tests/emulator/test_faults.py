@@ -102,6 +102,11 @@ def test_a_fault_without_a_path_hits_every_endpoint(path: str) -> None:
         ([{"status": 99}], "status must be"),
         ([{"action": "explode"}], "action must be one of"),
         ([{"headers": {"a": "b\nc"}}], "headers must be"),
+        ([{"headers": {"a b": "c"}}], "headers must be"),
+        ([{"headers": {"": "c"}}], "headers must be"),
+        ([{"headers": {"a": " b"}}], "headers must be"),
+        ([{"headers": {"a": 7}}], "headers must be"),
+        ([{"headers": {"Content-Length": "1"}}], "without content-length"),
         ([{"delay": -1}], "delay must be"),
         ([{"store": 1}], "store must be"),
         ([{"seed": "x"}], "seed must be"),
@@ -159,6 +164,15 @@ def test_a_response_may_have_any_headers(api: Api) -> None:
 
     assert response.headers["retry-after"] == "7"
     assert response.headers.get_list("content-type") == ["text/weird"]
+
+
+def test_a_body_that_is_no_text_is_sent_all_the_same(api: Api) -> None:
+    """
+    A half of a surrogate pair is not in UTF-8.
+    """
+    api.emulator.faults([{"status": 503, "body": "a\ud800"}])
+
+    assert api.imports(events(1)).text == "a?"
 
 
 def test_a_response_without_a_body_says_what_mixpanel_says(api: Api) -> None:

@@ -50,6 +50,18 @@ def test_a_request_without_host_is_refused() -> None:
     assert Gate(hosts=(), access_key=None).refuse_host(None)
 
 
+def test_off_loopback_addresses_are_allowed() -> None:
+    """
+    Nobody can make an address point here; one that does is how others reach it.
+    """
+    gate = Gate(hosts=["0.0.0.0"], access_key="k")
+
+    assert gate.refuse_host("192.168.1.7:8787") is None
+    assert gate.refuse_host("[fe80::1]:8787") is None
+    assert gate.refuse_host("evil.example")
+    assert Gate(hosts=(), access_key=None).refuse_host("192.168.1.7")
+
+
 def test_allow_host_lets_a_name_in(running: Run) -> None:
     """
     For containers that know each other by name.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mixpanel_export.emulator._pulse import HISTORY, Pulse
+from mixpanel_export.emulator._store import Store
 from mixpanel_export.emulator._tally import Failure, Tally
 from tests.emulator.api import Api, event, events
 
@@ -157,7 +158,7 @@ def test_a_user_is_all_of_their_ids(api: Api, asked: str) -> None:
 
     assert names(first) == ["After", "Login", "Before"]
     assert {row["user"] for row in first["events"]} == {"ada"}
-    assert first["ids"] == ["$device:d-1", "ada"]
+    assert first["ids"] == ["ada", "$device:d-1"]
     assert first["profile"] == {"plan": "pro"}
 
 
@@ -196,11 +197,30 @@ def test_failures_are_grouped(api: Api) -> None:
     assert "a:2" in failure["sample"]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_body_of_a_refused_request_is_shown(api: Api, compressed: bool) -> None:
+    """
+    As much as fits, and uncompressed; of one that is too large nothing is kept.
+    """
+    api.imports([event("Whole")], authorization=None, compressed=compressed)
+    api.imports(b'[{"event": "Long' + b"x" * 5000, compressed=compressed)
+    api.imports(b"x" * (11 << 20), compressed=False)
+    api.imports(b"no gzip", headers={"Content-Encoding": "gzip"})
+
+    no_gzip, large, long, whole = api.emulator.failures()
+    assert json.loads(whole["sample"])[0]["event"] == "Whole"
+    assert whole["whole"]
+    assert long["sample"].startswith('[{"event": "Longxxx')
+    assert (len(long["sample"]), long["whole"]) == (4000, False)
+    assert (large["sample"], large["whole"]) == ("", False)
+    assert (no_gzip["sample"], no_gzip["whole"]) == ("no gzip", True)
+
+
 def test_kinds_of_failure_are_bounded() -> None:
     """
     The one that was quiet for longest is dropped.
     """
-    tally = Tally(lambda: 0.0, Pulse(lambda: 0.0))
+    tally = Tally(lambda: 0.0, Pulse(lambda: 0.0), Store(None, max_stored=0))
     for number in [*range(200), 0, 200]:
         tally.pin(Failure("rejected", "/import", str(number), "bad"), b"{}")
 

@@ -7,11 +7,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
+from mixpanel_export.emulator import EmulatorProcess
 from tests.emulator.api import Api, event, events
 from tests.emulator.browser import Page
 
@@ -279,6 +286,49 @@ def test_faults_are_switches(api: Api, page: Page) -> None:
     page.click("#calm")
     page.wait_for("[role=switch][aria-checked=true]", count=0)
     assert api.engage({"$set": {"a": 1}}).status_code == 200
+
+
+def test_the_page_finds_an_emulator_that_was_started_again(
+    chromium: webdriver.Chrome, client: httpx.Client, tmp_path: Path
+) -> None:
+    """
+    Although another program had the port meanwhile; with a file it shows what it showed before.
+    """
+    file = str(tmp_path / "emulator.db")
+    with EmulatorProcess("--db", file) as emulator:
+        Api(emulator, client).imports([event("Before"), event(time=1)])
+        port = urlsplit(emulator.url).port
+        page = Page(chromium, emulator.url)
+        page.wait_for("#failures summary", "must not be before 1971-01-01")
+    page.wait_for("#connection.bad")
+    asked = threading.Event()
+
+    class Other(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            super().handle()  # Which answers 501.
+            asked.set()
+
+        def log_message(self, *args: object) -> None:
+            """
+            Keep quiet.
+            """
+
+    with ThreadingHTTPServer(("127.0.0.1", port or 0), Other) as other:
+        threading.Thread(target=other.serve_forever, args=(0.05,)).start()
+        assert asked.wait(10)
+        other.shutdown()
+
+    with EmulatorProcess("--db", file, port=port) as emulator:
+        page.wait_for("#connection.good")
+        Api(emulator, client).imports([event("After")])
+        page.wait_for("td.event", "After")
+        page.wait_for("td.event", "Before")
+        page.wait_for("#imported .value", "2")
+        page.wait_for("#rejected .value", "1")
+        page.wait_for("#failures summary", "must not be before 1971-01-01")
+        chromium.get("about:blank")
+    # That nobody answered, or not with a stream, is what browsers complain about.
+    page.errors()
 
 
 # -- everybody -----------------------------------------------------------------------------------

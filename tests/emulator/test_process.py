@@ -22,7 +22,7 @@ import pytest
 import mixpanel_export.emulator
 from mixpanel_export.emulator import EmulatorProcess, _serve
 from mixpanel_export.emulator._options import DEFAULT_PORT
-from tests.emulator.api import Api, events
+from tests.emulator.api import Api, event, events
 
 ROOT = str(Path(mixpanel_export.emulator.__file__).parents[2])
 COMMAND = [sys.executable, "-m", "mixpanel_export.emulator"]
@@ -116,22 +116,28 @@ def test_it_opens_the_page_when_asked(tmp_path: Path) -> None:
 
 def test_a_file_survives_kill_9(client: httpx.Client, tmp_path: Path) -> None:
     """
-    Events, profiles and what is a repetition: all that was answered for.
+    Events, profiles, counts, failures and what is a repetition: all that was answered for.
     """
     file = str(tmp_path / "emulator.db")
     batch = events(3)
     with EmulatorProcess("--db", file) as emulator:
         api = Api(emulator, client)
         api.imports(batch)
-        api.engage({"$set": {"plan": "pro"}})
+        api.engage({"$set": {"plan": "pro"}}, {"$set": 7})
+        api.imports([event(time=1), event(time="soon"), event(time=1)])
+        api.imports([event(**{"$ignore": True})])
+        stats, failures = emulator.stats(), emulator.failures()
         os.kill(emulator.pid, signal.SIGKILL)
 
     with EmulatorProcess("--db", file) as emulator:
         api = Api(emulator, client)
+        assert (emulator.stats(), emulator.failures()) == (stats, failures)
+        assert [failure["count"] for failure in failures] == [1, 2, 1, 1]
         api.imports([*batch, *events(1)])
         stats = emulator.stats()
 
         assert (stats["imported"], stats["distinct"], stats["duplicates"]) == (7, 4, 3)
+        assert (stats["requests"], stats["rejected"]) == ({"200": 4, "400": 1}, 3)
         assert emulator.events()[:3] == batch
         assert api.properties() == {"plan": "pro"}
 

@@ -24,7 +24,9 @@ from tests.emulator.api import Api, Run, event
         ("$append", {"a": 1}, {"a": [1]}, {"a": [1, 1]}),
         ("$union", {"a": [1, 2, 2]}, {"a": [1]}, {"a": [1, 2]}),
         ("$union", {"a": [1, 2]}, {}, {"a": [1, 2]}),
+        ("$union", {"a": [1, True, 1.0, "1", [1]]}, {"a": [[1]]}, {"a": [[1], 1, True, "1"]}),
         ("$remove", {"a": 1}, {"a": [1, 2, 1]}, {"a": [2]}),
+        ("$remove", {"a": 1}, {"a": [True, 1.0, {"b": 1}]}, {"a": [True, {"b": 1}]}),
         ("$remove", {"a": 3}, {"a": [1]}, {"a": [1]}),
         ("$remove", {"b": 3}, {"a": [1]}, {"a": [1]}),
         ("$unset", ["a", "c"], {"a": 1, "b": 2}, {"b": 2}),
@@ -53,6 +55,9 @@ def test_c112_to_c116_operations(
         ({"$add": {"a": "1"}}, {}),
         ({"$add": {"a": True}}, {}),
         ({"$add": {"a": 1}}, {"a": "text"}),
+        ({"$add": {"a": 1e308}}, {"a": 1e308}),
+        ({"$add": {"a": 0.5}}, {"a": 10**400}),
+        ({"$add": {"a": 1}}, {"a": 10**400}),
         ({"$append": {"a": 1}}, {"a": 1}),
         ({"$union": {"a": 1}}, {}),
         ({"$remove": {"a": 1}}, {"a": 1}),
@@ -86,6 +91,33 @@ def test_c112_updates_take_effect_in_their_order(api: Api) -> None:
     api.engage({"$set": {"plan": "pro"}}, {"$add": {"logins": 1}}, {"$add": {"logins": 1}})
 
     assert api.properties() == {"plan": "pro", "first": 1, "logins": 2}
+
+
+def test_a_profile_may_change_often_in_one_request(api: Api) -> None:
+    """
+    Which costs no more than it has to, and is deleted and made again in between.
+    """
+    api.engage({"$set": {"old": 1}}, {"$set": {"old": 2}, "$distinct_id": "u-2"})
+    api.engage({"$delete": ""}, *[{"$append": {"list": "x" * 500}}] * 1999)
+    api.engage({"$union": {"set": [number % 50_000 for number in range(100_000)]}})
+    api.engage({"$set": {"gone": 1}, "$distinct_id": "u-2"}, {"$delete": "", "$distinct_id": "u-2"})
+
+    found = api.properties()
+    assert found["list"] == ["x" * 500] * 1999
+    assert found["set"] == list(range(50_000))
+    assert "old" not in found
+
+
+def test_an_update_finds_the_user_whose_id_was_cut(api: Api) -> None:
+    """
+    An id is cut in an update as it is in an event.
+    """
+    long = "é" * 200
+    api.imports([event(distinct_id=long)])
+    api.engage({"$set": {"plan": "pro"}, "$distinct_id": long})
+
+    (profile,) = api.emulator.profiles()
+    assert profile["$distinct_id"] == api.stored()["distinct_id"] == "é" * 127
 
 
 def test_c116_events_outlive_their_profile(api: Api) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mixpanel_export.emulator import EmulatorProcess
+from mixpanel_export.emulator import EmulatorProcess, _store
+from mixpanel_export.emulator._pulse import Pulse
 from mixpanel_export.emulator._store import Store
+from mixpanel_export.emulator._tally import Failure, Tally
 from tests.emulator.api import Api, Run, events
 
 
@@ -103,7 +105,7 @@ def test_search_finds_text_and_nothing_else() -> None:
     )
 
     found = {
-        text: [row.id for row in store.newest(after=0, containing=[[text]], limit=9)]
+        text: [row.id for row in store.newest(after=0, containing=[[text]])]
         for text in ("100%", '"_', "\\", "A", "")
     }
 
@@ -118,7 +120,7 @@ def test_repetitions_are_marked() -> None:
     store = Store(None, max_stored=0)
     store.add("/import", 0, rows(1, 2, 1))
 
-    newest = store.newest(after=0, limit=9)
+    newest = store.newest(after=0)
 
     assert [(row.id, row.duplicate) for row in newest] == [(3, True), (2, False), (1, False)]
     store.close()
@@ -141,6 +143,82 @@ def test_a_file_survives_a_restart(tmp_path: Path) -> None:
     assert (after.imported, after.distinct) == (4, 3)
     assert after.profile("", "u") == {"plan": "pro"}
     after.close()
+
+
+def test_failures_that_were_dropped_do_not_come_back(tmp_path: Path) -> None:
+    """
+    Nor those from before a reset.
+    """
+    path = str(tmp_path / "emulator.db")
+
+    def fields() -> list[str]:
+        store = Store(path, max_stored=0)
+        found = [one.field for one in Tally(lambda: 0.0, Pulse(lambda: 0.0), store).failures()]
+        store.close()
+        return found
+
+    store = Store(path, max_stored=0)
+    tally = Tally(lambda: 0.0, Pulse(lambda: 0.0), store)
+    for number in range(202):
+        tally.pin(Failure("rejected", "/import", str(number), "bad"), b"{}")
+    tally.end_request("400")
+    tally.pin(Failure("rejected", "/import", "7", "bad"), b"{}")
+    tally.end_request("400")
+    store.close()
+    assert fields() == ["7", *map(str, range(201, 7, -1)), *map(str, range(6, 1, -1))]
+
+    store = Store(path, max_stored=0)
+    store.reset()
+    store.close()
+    assert fields() == []
+
+
+def test_profiles_are_counted_and_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    In bounded pages, users first; a change that is taken back changes no count.
+    """
+    store = Store(None, max_stored=0)
+    for number in range(5):
+        for kind in ("", "company"):
+            store.save_profile(kind, str(number), {"a": "x" * 10}, None)
+    store.save_profile("", "1", {}, None)
+    store.delete_profile("", "2")
+    store.delete_profile("", "2")
+
+    def fail() -> None:
+        with store.transaction():
+            store.delete_profile("", "3")
+            raise RecursionError
+
+    with pytest.raises(RecursionError):
+        fail()
+
+    monkeypatch.setattr(_store, "_MAX_READ", 25)
+    pages = [[(one.kind, one.id) for one in page] for page in store.profiles()]
+    assert [one for page in pages for one in page] == [
+        *(("", number) for number in "0134"),
+        *(("company", number) for number in "01234"),
+    ]
+    assert max(map(len, pages)) == 3
+    assert (store.count_profiles(groups=False), store.count_profiles(groups=True)) == (4, 5)
+    store.reset()
+    assert (store.count_profiles(groups=False), store.count_profiles(groups=True)) == (0, 0)
+    store.close()
+
+
+def test_of_large_events_few_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A thousand of 1 MB would be as much memory.
+    """
+    store = Store(None, max_stored=0)
+    store.add("/import", 0, rows(*range(10)))
+    monkeypatch.setattr(_store, "_MAX_READ", 30)
+
+    assert [row.id for row in store.following(4, limit=9)] == [5, 6, 7]
+    assert [row.id for row in store.following(4, limit=2)] == [5, 6]
+    assert [len(page) for page in store.pages()] == [3, 3, 3, 1]
+    assert kept(store) == list(range(10))
+    store.close()
 
 
 def test_a_file_belongs_to_one_emulator(tmp_path: Path) -> None:

@@ -265,6 +265,20 @@ def test_a_user_has_500_ids() -> None:
     store.close()
 
 
+def test_a_user_may_have_more_ids_than_one_wants_to_see() -> None:
+    """
+    Those of devices in their order, behind the user's own.
+    """
+    store = Store(None, max_stored=0)
+    scene = Scene(0, simplified=True)
+    for number in range(5):
+        store.users.learn(Event(ids(device=f"d{number}", user="u"), scene), tracked=False)
+
+    assert store.users.ids("$device:d4", limit=3) == ["u", "$device:d0", "$device:d1"]
+    assert store.users.ids("nobody", limit=3) == ["nobody"]
+    store.close()
+
+
 def test_who_is_who_survives_a_restart(tmp_path: Path) -> None:
     """
     With the events.

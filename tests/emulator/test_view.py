@@ -98,6 +98,17 @@ def test_the_newest_of_many_are_found_wherever_they_are() -> None:
     store.close()
 
 
+def test_a_text_may_be_as_long_as_an_address() -> None:
+    """
+    SQLite refuses patterns of more than 50 000 bytes.
+    """
+    store = stored(of("A", a="x" * 60_000))
+
+    assert chosen(store, View(search="x" * 60_000)) == [1]
+    assert chosen(store, View(name="x" * 60_000, user="%" * 60_000)) == []
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("query", "view"),
     [

@@ -168,15 +168,27 @@ function Failure({ failure }) {
         ${place && html`<dt>Code</dt><dd class="place"><code>${place}</code></dd>`}
       </dl>
       <div class="actions">
-        <h3>The latest one${whole ? "" : ", its beginning"}</h3>
-        ${whole && sample && html`
+        <h3>The latest one${whole || !sample ? "" : ", its beginning"}</h3>
+        ${whole && isSendable(sample) && html`
           <${Copy} text=${() => curl(endpoint, sample)}>Copy as curl<//>
         `}
         ${sample && html`<${Copy} text=${sample}>Copy JSON<//>`}
       </div>
-      <${Json} text=${sample} culprit=${field} />
+      ${whole || sample
+        ? html`<${Json} text=${sample} culprit=${field} />`
+        : html`<p class="facts">It is too large to be kept.</p>`}
     </details>
   `;
+}
+
+// Whether it can be sent again as it is: a list, perhaps a broken one, or one record.
+function isSendable(sample) {
+  if (sample.trimStart().startsWith("[")) return true;
+  try {
+    return typeof JSON.parse(sample) === "object";
+  } catch {
+    return false; // A form, lines, or no text at all.
+  }
 }
 
 function emitter(sample) {

@@ -44,16 +44,27 @@ const state = {
 
 // -- the stream ---------------------------------------------------------------------------------
 
+const RETRY_MS = 1000;
+
 let stream = null;
+let retry = 0;
 let isNew = false; // Whether nothing has come yet from a stream for something else.
 
 function listen() {
+  clearTimeout(retry);
   stream?.close();
   isNew = true;
   stream = new EventSource(`/_emulator/live?${question()}`);
   stream.onopen = () => change({ connected: true });
-  stream.onerror = () => change({ connected: false }); // The browser tries again by itself.
+  stream.onerror = lose;
   stream.onmessage = (message) => receive(JSON.parse(message.data));
+}
+
+// The browser tries again by itself, but not after an answer that is no stream: that of another
+// program which has the port by now, or of an emulator that is just starting.
+function lose() {
+  change({ connected: false });
+  if (stream.readyState === EventSource.CLOSED) retry = setTimeout(listen, RETRY_MS);
 }
 
 function question() {
@@ -195,6 +206,7 @@ function Page({ facts }) {
     </header>
     ${facts && html`
       <main class=${state.connected ? "" : "stale"}>
+        <p class="unseen" role="status">${news(facts.failures)}</p>
         <${Overview} facts=${facts} hover=${state.hover} onHover=${(hover) => change({ hover })} />
         <${Failures} failures=${inOrder(facts.failures)} all=${state.allFailures}
           onAll=${() => change({ allFailures: !state.allFailures })} />
@@ -214,6 +226,12 @@ function Page({ facts }) {
 function Connection() {
   const [kind, text] = state.connected ? ["good", "live"] : ["bad", "not connected"];
   return html`<span id="connection" class=${kind} role="status"><i></i>${text}</span>`;
+}
+
+// What is said aloud: once for each kind, since counts may change four times a second.
+function news(failures) {
+  const newest = inOrder(failures)[0];
+  return newest && `A new kind of failure: ${newest.field} ${newest.message}`;
 }
 
 // New kinds on top, and none moves while it is read.

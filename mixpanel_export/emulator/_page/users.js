@@ -74,6 +74,9 @@ function Timeline({ state, act }) {
 const isNewDay = (rows, index) =>
   index === 0 || day(rows[index].time) !== day(rows[index - 1].time);
 
+// The stream says one more if there are more.
+const MAX_IDS = 100;
+
 function Profile({ profile, ids }) {
   const entries = Object.entries(profile).sort(([one], [other]) => (one < other ? -1 : 1));
   return html`
@@ -88,7 +91,10 @@ function Profile({ profile, ids }) {
       ` : html`<p>Nothing was set on this user's profile.</p>`}
       ${ids.length > 1 && html`
         <h3>Merged ids</h3>
-        <ul id="ids">${ids.map((id) => html`<li key=${id}><code>${id}</code></li>`)}</ul>
+        <ul id="ids">
+          ${ids.slice(0, MAX_IDS).map((id) => html`<li key=${id}><code>${id}</code></li>`)}
+          ${ids.length > MAX_IDS && html`<li>and more</li>`}
+        </ul>
       `}
     </section>
   `;
