@@ -100,6 +100,16 @@ class Emulator:
         self._deliver(timeout)
         return self._process.stats()
 
+    def failures(self, timeout: float = 5.0) -> list[dict[str, Any]]:
+        """
+        Deliver as `events` does, and return what Mixpanel would not have taken.
+
+        One entry for each kind, the newest first: what failed (``kind``, ``endpoint``, ``field``,
+        ``message``), how often (``count``), and the beginning of the latest (``sample``).
+        """
+        self._deliver(timeout)
+        return self._process.failures()
+
     def faults(self, faults: Iterable[Mapping[str, Any]]) -> None:
         """
         Make it misbehave for the rest of the test; see the README for what it can do.
@@ -126,6 +136,8 @@ class Emulator:
             yield f"the ledger: {pipeline.stats}"
             if not pipeline.health.ok:
                 yield f"delivery does not work: {pipeline.health.reason}"
+        for one in self._process.failures():
+            yield f"{one['count']} {one['kind']} by the emulator: {one['field']} {one['message']}"
 
 
 class _Runner:
@@ -165,8 +177,8 @@ def mixpanel_emulator(_mixpanel_emulator_runner: _Runner) -> Iterator[Emulator]:
     """
     A local Mixpanel that has seen nothing yet; the environment points at it.
 
-    It has `url` and `token`; `events()`, which delivers first, `profiles()`, `stats()`; and
-    `faults([...])` to make it misbehave. Retries follow quickly unless settings say otherwise.
+    It has `url` and `token`; `events()`, which delivers first, `profiles()`, `stats()` and
+    `failures()`; and `faults([...])` to make it misbehave. Retries follow quickly unless settings say otherwise.
     Needs the extra `emulator`.
     """
     process = _mixpanel_emulator_runner.fresh()

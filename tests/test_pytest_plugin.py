@@ -114,6 +114,7 @@ def test_leaves_nothing(mixpanel_events):
 """
 
 SENT = """
+import httpx
 import pytest
 from mixpanel_export import Event, Pipeline, Settings
 
@@ -184,6 +185,14 @@ def test_says_what_is_wrong(mixpanel_emulator):
         pipeline.submit(Event("A"))
         with pytest.raises(AssertionError, match="delivery does not work"):
             mixpanel_emulator.events(timeout=0.1).assert_tracked("A")
+
+def test_says_what_was_rejected(mixpanel_emulator):
+    address = mixpanel_emulator.url + "/import?strict=1"
+    httpx.post(address, json=[{"event": "A"}], auth=("test", ""), trust_env=False)
+    [failure] = mixpanel_emulator.failures()
+    assert (failure["kind"], failure["field"]) == ("rejected", "properties")
+    with pytest.raises(AssertionError, match="1 rejected by the emulator: .*must be an object"):
+        mixpanel_emulator.events().assert_tracked("A")
 
 def test_says_that_nothing_is_there(mixpanel_emulator, monkeypatch):
     monkeypatch.setattr("mixpanel_export.pytest_plugin.living", lambda: [])
@@ -308,7 +317,7 @@ def test_the_emulator_gets_what_is_sent(parallel: Ran) -> None:
     found = outcomes(parallel, "test_sent.py")
 
     assert found.keys() == {"PASSED"}, parallel.stdout
-    assert len(found["PASSED"]) == 8
+    assert len(found["PASSED"]) == 9
 
 
 @pytest.mark.runners
