@@ -178,8 +178,8 @@ def mixpanel_emulator(_mixpanel_emulator_runner: _Runner) -> Iterator[Emulator]:
     A local Mixpanel that has seen nothing yet; the environment points at it.
 
     It has `url` and `token`; `events()`, which delivers first, `profiles()`, `stats()` and
-    `failures()`; and `faults([...])` to make it misbehave. Retries follow quickly unless settings say otherwise.
-    Needs the extra `emulator`.
+    `failures()`; and `faults([...])` to make it misbehave. Retries follow quickly unless settings
+    say otherwise. Needs the extra `emulator`.
     """
     process = _mixpanel_emulator_runner.fresh()
     emulator = Emulator(process)

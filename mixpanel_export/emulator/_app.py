@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -31,6 +31,10 @@ from mixpanel_export.emulator._view import read_view
 
 # Mixpanel has it on another host, data.mixpanel.com.
 EXPORT = "/api/2.0/export"
+
+# Live: mixpanel/mixpanel-js sends to "track/", "engage/" and "groups/" by default, other libraries
+# to the same without a slash.
+_FOR_BROWSERS = [path + end for path in ENDPOINTS[1:] for end in ("", "/")]
 
 # Where the protocol in `_serve` leaves the connection that a request came on.
 TRANSPORT = "mixpanel_emulator.transport"
@@ -78,13 +82,10 @@ class Application:
         self._routes = self._route()
 
     def _route(self) -> Starlette:
-        # Live: mixpanel/mixpanel-js sends to "track/", "engage/" and "groups/" by default, other
-        # libraries to the same without a slash.
-        for_clients = [path + end for path in ENDPOINTS[1:] for end in ("", "/")]
         routes = Starlette(
             routes=[
                 Route("/import", self._ingest, methods=["POST"]),
-                *(Route(path, self._ingest, methods=["GET", "POST"]) for path in for_clients),
+                *(Route(path, self._ingest, methods=["GET", "POST"]) for path in _FOR_BROWSERS),
                 Route(EXPORT, self._export),
                 Route(f"{OWN_PREFIX}/events", self._events),
                 Route(f"{OWN_PREFIX}/profiles", self._profiles),
@@ -111,7 +112,9 @@ class Application:
         if scope["type"] == "http":
             app = self._refuse_stranger(scope) or app
             if scope["path"].startswith(OWN_PREFIX):
-                send = _for_us_alone(send)
+                send = _with_headers(send, SECURITY)
+            elif scope["path"] in _FOR_BROWSERS:
+                send = _with_headers(send, _cross_origin(Headers(scope=scope)))
         await app(scope, receive, send)
 
     def _refuse_stranger(self, scope: Scope) -> Response | None:
@@ -279,16 +282,32 @@ class Application:
         return self._site.file("favicon.svg") or Response(status_code=404)
 
 
-def _for_us_alone(send: Send) -> Send:
-    """Return *send*, but no page from elsewhere may use the answer as script, image or frame."""
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """Return *send*, but each answer has these headers."""
 
-    async def send_guarded(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers.update(SECURITY)
+            MutableHeaders(scope=message).update(headers)
         await send(message)
 
-    return send_guarded
+    return send_with_headers
+
+
+def _cross_origin(headers: Headers) -> Mapping[str, str]:
+    """
+    Return what lets a page read the answer to what it has sent from elsewhere.
+
+    Sourced: mixpanel/mixpanel-js, src/mixpanel-core.js: it sends with credentials, and again until
+    it can read the status 200.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return {}
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-credentials": "true",
+        "vary": "origin",
+    }
 
 
 async def _read(request: Request, limit: int) -> bytes | None:

@@ -51,7 +51,14 @@ class Arrival:
 
     @property
     def is_form(self) -> bool:
-        """Whether the records are in a field called ``data``, of the form or of the URL."""
+        """
+        Whether the records are in a field called ``data``, of the form or of the URL.
+
+        Sourced: mixpanel/mixpanel-js, src/mixpanel-core.js: ``sendBeacon`` is given the form as a
+        text, which browsers send as one.
+        """
+        if self.content_type == "text/plain" and (self.body or b"").startswith(b"data="):
+            return True
         return self.content_type == FORM or (not self.body and "data" in self.query)
 
 

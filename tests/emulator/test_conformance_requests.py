@@ -81,6 +81,14 @@ TRANSPORT = [
         lambda api: api.form("/track", {"data": in_base64(TRACKED)}),
         200, TEXT_1, imported=1,
     ),
+    Case(
+        "c15-beacon",
+        lambda api: api.send(
+            "/track/?verbose=1", f"data={in_base64(TRACKED)}",
+            content_type="text/plain;charset=UTF-8",
+        ),
+        200, {"error": None, "status": 1}, imported=1,
+    ),
     Case("c16", lambda api: api.track([TRACKED, TRACKED]), 200, TEXT_1, imported=2),
     Case("c17", lambda api: api.track(TRACKED), 200, TEXT_1, imported=1),
 ]  # fmt: skip

@@ -105,6 +105,23 @@ def test_commands_from_our_own_page_are_obeyed(api: Api) -> None:
     assert api.emulator.stats()["imported"] == 0
 
 
+@pytest.mark.parametrize("path", ["/track/", "/engage"])
+def test_a_browser_may_read_what_it_is_answered(api: Api, path: str) -> None:
+    """
+    Mixpanel's library for browsers sends again until it can; nothing of ours is for other pages.
+    """
+    origin = {"Origin": "http://shop.example"}
+
+    answer = api.send(path, "[]", headers=origin).headers
+
+    assert answer["access-control-allow-origin"] == "http://shop.example"
+    assert answer["access-control-allow-credentials"] == "true"
+    for other in ("/", "/import", "/_emulator/events", "/_emulator/stats", "/api/2.0/export"):
+        headers = api.send(other, method="GET", headers=origin).headers
+        assert "access-control-allow-origin" not in headers
+    assert "access-control-allow-origin" not in api.send(path, "[]").headers
+
+
 def test_the_page_runs_nothing_from_elsewhere(api: Api) -> None:
     """
     No inline script, no frame, no other origin.
