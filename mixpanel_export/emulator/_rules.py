@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Flag, auto
 
 from mixpanel_export.emulator import _facts
-from mixpanel_export.emulator._event import Event, identity
+from mixpanel_export.emulator._event import Event, JsonObject, identity
 from mixpanel_export.emulator._facts import Origin
 
 GUESS, LIVE, SOURCED = Origin.GUESS, Origin.LIVE, Origin.SOURCED
@@ -176,12 +176,25 @@ def _too_many_properties(event: Event) -> bool:
 
 def _long_list(event: Event) -> bool | str:
     # Most events have no list, and this is the quick way to see it.
-    if b"[" not in event.line:
+    return b"[" in event.line and _crowded(event.properties, list)
+
+
+def _large_object(event: Event) -> bool | str:
+    # The event itself is one, and so are its properties.
+    return event.line.count(b"{") > 2 and _crowded(event.properties, dict)
+
+
+def _crowded(properties: JsonObject, kind: type) -> bool | str:
+    return next((name for name, value in properties.items() if _is_crowded(value, kind)), False)
+
+
+def _is_crowded(value: object, kind: type) -> bool:
+    if not isinstance(value, (list, dict)):
         return False
-    for name, value in event.properties.items():
-        if isinstance(value, list) and len(value) > _facts.MAX_ELEMENTS:
-            return name
-    return False
+    if isinstance(value, kind) and len(value) > _facts.MAX_ELEMENTS:
+        return True
+    inside = value.values() if isinstance(value, dict) else value
+    return any(_is_crowded(inner, kind) for inner in inside)
 
 
 def _too_big(event: Event) -> bool:
@@ -300,6 +313,10 @@ RULES = (
          "'properties.{name}' is invalid: must have fewer than 255 elements",
          GUESS, f"{_DOCS_IMPORT} limits them; the consequence and text are not told",
          _long_list),
+    Rule((), Mode.STRICT, "properties.{name}",
+         "'properties.{name}' is invalid: must have fewer than 255 keys",
+         GUESS, f"{_DOCS_IMPORT} limits them; the consequence and text are not told",
+         _large_object),
     Rule((82,), ANY, "event", "'event' is invalid: must be smaller than 1 MB",
          GUESS, f"{_DOCS_IMPORT} limits it; no text",
          _too_big, verbs=True),

@@ -119,7 +119,8 @@ class Store:
     Events have consecutive numbers from 1 in the order of their arrival, so the last number is
     also the count of all that were imported. Of those only the newest *max_stored* are kept. What
     grows without a bound is ``keys``: 64 bits for each different event, with their place in a
-    B-tree 25 bytes (measured with two million). That is on the disk.
+    B-tree 25 bytes (measured with two million); and, as in a project of Mixpanel, profiles and
+    merged ids. That is on the disk.
 
     Not thread-safe: everything happens on the thread of the event loop.
 
