@@ -30,6 +30,7 @@ def start(profile: Path) -> webdriver.Chrome:
     driver = Path("/usr/bin/chromedriver")
     service = webdriver.ChromeService(str(driver)) if driver.exists() else None
     browser = webdriver.Chrome(options=options, service=service)
+    browser.set_page_load_timeout(20)
     # Without a window to ask in, the clipboard is closed unless it was opened.
     allowed = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     browser.execute_cdp_cmd("Browser.grantPermissions", allowed)

@@ -19,7 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from mixpanel_export.emulator import EmulatorProcess
-from tests.emulator.api import Api, event, events
+from tests.emulator.api import Api, basic, event, events
 from tests.emulator.browser import Page
 
 pytestmark = pytest.mark.browser
@@ -100,6 +100,25 @@ def test_failures_are_grouped_by_field_and_reason(api: Api, page: Page) -> None:
     page.wait_for("#failures summary", count=5)
     page.click("#failures .more", "Show all 6 kinds")
     page.wait_for("#failures summary", count=6)
+
+
+def test_a_refused_request_is_shown_as_far_as_it_is_known(api: Api, page: Page) -> None:
+    """
+    A command sends it again if one can; each kind is said aloud once.
+    """
+    api.send("/import", b"x" * (11 << 20), authorization=basic("T"))
+    api.form("/track", {"data": "nonsense"})
+    api.imports([event("Refused")], authorization=None, compressed=True)
+
+    page.wait_for("#failures summary", count=3)
+    for summary in page.find("#failures summary"):
+        summary.click()
+    page.wait_for("details:nth-of-type(1)[open] pre", '"event": "Refused"')
+    page.wait_for("details:nth-of-type(1) button", "Copy as curl")
+    page.wait_for("details:nth-of-type(2) pre", "data=nonsense")
+    page.wait_for("details:nth-of-type(2) button", "curl", count=0)
+    page.wait_for("details:nth-of-type(3)", "It is too large to be kept.")
+    page.wait_for("main [role=status]", "A new kind of failure: 401 Invalid credentials")
 
 
 def test_reset_empties_the_page(api: Api, page: Page) -> None:
@@ -286,6 +305,26 @@ def test_faults_are_switches(api: Api, page: Page) -> None:
     page.click("#calm")
     page.wait_for("[role=switch][aria-checked=true]", count=0)
     assert api.engage({"$set": {"a": 1}}).status_code == 200
+
+
+def test_the_page_may_be_open_many_times(api: Api, page: Page) -> None:
+    """
+    Although a browser has only six connections for all of its tabs; each is live when looked at.
+    """
+    first = page.browser.current_window_handle
+    for _ in range(6):
+        page.browser.switch_to.new_window("tab")
+        Page(page.browser, page.url)
+    page.click("#reset")
+    for other in page.browser.window_handles:
+        if other != first:
+            page.browser.switch_to.window(other)
+            page.browser.close()
+    page.browser.switch_to.window(first)
+
+    api.imports([event("After")])
+    page.wait_for("td.event", "After")
+    page.wait_for("#connection.good")
 
 
 def test_the_page_finds_an_emulator_that_was_started_again(

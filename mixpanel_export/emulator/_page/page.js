@@ -67,6 +67,23 @@ function lose() {
   if (stream.readyState === EventSource.CLOSED) retry = setTimeout(listen, RETRY_MS);
 }
 
+// A browser has six connections to one address, for all of its tabs. So of those that nobody looks
+// at only the last one listens.
+const tabs = new BroadcastChannel("mixpanel-emulator");
+
+function rest() {
+  if (!document.hidden) return;
+  clearTimeout(retry);
+  stream.close();
+  change({ connected: false });
+}
+
+function wake() {
+  if (document.hidden) return;
+  tabs.postMessage("awake");
+  if (stream.readyState === EventSource.CLOSED) listen();
+}
+
 function question() {
   const { part, name, user, search, only } = state;
   const asked = new URLSearchParams({ part });
@@ -290,4 +307,7 @@ function draw() {
 
 window.addEventListener("hashchange", readAddress);
 document.addEventListener("keydown", press);
+document.addEventListener("visibilitychange", wake);
+tabs.addEventListener("message", rest);
+tabs.postMessage("awake");
 readAddress();
