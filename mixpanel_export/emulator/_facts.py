@@ -59,8 +59,9 @@ MAX_ELEMENTS = 254
 # smaller of the two.
 MAX_STRING_BYTES = 255
 
-# Sourced: docs, docs/data-structure/user-profiles.mdx.
+# Sourced: docs, docs/data-structure/user-profiles.mdx, that an update fails beyond it.
 MAX_PROFILE_PROPERTIES = 2_000
+MAX_PROFILE_NAME = 255
 
 # -- identifiers -------------------------------------------------------------------------------
 

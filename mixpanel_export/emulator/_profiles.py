@@ -70,6 +70,8 @@ def apply(record: JsonObject, before: JsonObject, *, group: bool) -> JsonObject 
         if name == "$delete":
             return None
         _OPERATIONS[name](after, _checked(name, record[name]))
+    if any(len(name) > _facts.MAX_PROFILE_NAME for name in after.keys() - before.keys()):
+        raise InapplicableError(f"profile, a name longer than {_facts.MAX_PROFILE_NAME} characters")
     if len(after) > max(_facts.MAX_PROFILE_PROPERTIES, len(before)):
         raise InapplicableError(f"profile, more than {_facts.MAX_PROFILE_PROPERTIES} properties")
     return after

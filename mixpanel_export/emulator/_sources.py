@@ -82,6 +82,7 @@ _OTHERS = (
     ("no operation", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
     ("update, larger than 1 MB", Origin.GUESS, "docs, reference/user-profile-limits.mdx; no text"),
     ("profile, more than {limit} properties", Origin.GUESS, f"{_PROFILES}; no text"),
+    ("profile, a name longer than {limit} characters", Origin.GUESS, f"{_PROFILES}; no text"),
     ("{name} is not a number", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
     ("{name} is out of range", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),
     ("{name} is not a list", Origin.GUESS, "docs, reference/profile-*.mdx; no text"),

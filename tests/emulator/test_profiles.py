@@ -63,12 +63,13 @@ def test_c112_to_c116_operations(
         ({"$remove": {"a": 1}}, {"a": 1}),
         ({"$set": {"a": "x" * 1_000_000}}, {}),
         ({"$set": {"more": 1}}, {f"p{n}": n for n in range(2000)}),
+        ({"$set": {"x" * 256: 1}}, {}),
     ],
     ids=lambda value: next(iter(value), "nothing") if value else "nothing",
 )
 def test_c118_c121_what_does_not_fit_fails(update: dict[str, Any], before: dict[str, Any]) -> None:
     """
-    Wrong types, updates over 1 MB and profiles over 2000 properties.
+    Wrong types, updates over 1 MB, profiles over 2000 properties and names over 255 characters.
     """
     with pytest.raises(InapplicableError):
         apply(update, before, group=False)
