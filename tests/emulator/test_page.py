@@ -196,13 +196,22 @@ def test_what_is_copied_sends_the_same_again(api: Api, page: Page) -> None:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("needs curl")
-    api.imports([event('It\'s "quoted" $HOME `id` \\ @x', note="a\nb", list=[1, {"a": None}])])
+    api.imports(
+        [
+            event(
+                'It\'s "quoted" $HOME `id` \\ @x',
+                note="a\nb\x1b\x7f\x9b\u202e",
+                list=[1, {"a": None}],
+            )
+        ]
+    )
     page.click("td.event button")
     page.click("tr.json button", "Copy as curl")
 
     command = page.copied()
     ran = subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=10)
 
+    assert command.isprintable()
     assert json.loads(ran.stdout)["num_records_imported"] == 1
     assert api.emulator.stats()["duplicates"] == 1
     first, second = api.emulator.events()

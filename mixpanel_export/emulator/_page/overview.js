@@ -147,7 +147,8 @@ export const keyOf = ({ kind, endpoint, field, message }) =>
 
 function Failure({ failure }) {
   const { kind, endpoint, field, message, sample, whole } = failure;
-  const place = emitter(sample);
+  const record = parsed(sample);
+  const place = origin(record);
   return html`
     <details>
       <summary>
@@ -169,10 +170,10 @@ function Failure({ failure }) {
       </dl>
       <div class="actions">
         <h3>The latest one${whole || !sample ? "" : ", its beginning"}</h3>
-        ${whole && isSendable(sample) && html`
+        ${whole && record && html`
           <${Copy} text=${() => curl(endpoint, sample)}>Copy as curl<//>
+          <${Copy} text=${sample}>Copy JSON<//>
         `}
-        ${sample && html`<${Copy} text=${sample}>Copy JSON<//>`}
       </div>
       ${whole || sample
         ? html`<${Json} text=${sample} culprit=${field} />`
@@ -181,21 +182,13 @@ function Failure({ failure }) {
   `;
 }
 
-// Whether it can be sent again as it is: a list, perhaps a broken one, or one record.
-function isSendable(sample) {
-  if (sample.trimStart().startsWith("[")) return true;
+// The JSON that something is, or null. Only that may be copied: in other texts there may be signs that
+// a terminal takes for more than a text.
+function parsed(sample) {
   try {
-    return typeof JSON.parse(sample) === "object";
+    return JSON.parse(sample);
   } catch {
-    return false; // A form, lines, or no text at all.
-  }
-}
-
-function emitter(sample) {
-  try {
-    return origin(JSON.parse(sample));
-  } catch {
-    return ""; // No JSON; it is shown as it is.
+    return null;
   }
 }
 

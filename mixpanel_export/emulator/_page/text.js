@@ -77,8 +77,14 @@ export function curl(endpoint, json) {
   };
   const [path, user] = ways[endpoint] ?? [`${endpoint}?verbose=1`, ""];
   const address = quote(window.location.origin + path);
-  return `curl ${address}${user} -H 'content-type: application/json' --data-raw ${quote(body)}`;
+  const data = quote(body.replace(UNSEEN, escaped));
+  return `curl ${address}${user} -H 'content-type: application/json' --data-raw ${data}`;
 }
+
+// What JSON lets stand as it is and a terminal does not show: controls, and signs that turn the
+// direction of what follows.
+const UNSEEN = /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+const escaped = (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 // One word for a POSIX shell, whatever is in it.
 export const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
