@@ -294,6 +294,16 @@ def test_properties_that_drift_are_highlighted(api: Api, page: Page) -> None:
     page.wait_for("td.event", count=5)
 
 
+def test_names_without_end_are_pointed_out(api: Api, page: Page) -> None:
+    """
+    That there are more than are shown, and what to do about it.
+    """
+    page.go("names")
+    api.imports([event(f"Order {number}") for number in range(301)], compressed=True)
+
+    page.wait_for("#names .note", "These are the first 300 names.")
+
+
 def test_faults_are_switches(api: Api, page: Page) -> None:
     """
     On: requests fail, and it is counted; off: they do not; faults from elsewhere are shown too.

@@ -3,6 +3,9 @@
 import { Badge, html } from "./ui.js";
 import { count, moment, share } from "./text.js";
 
+// As many as are kept.
+const MAX_NAMES = 300;
+
 export function Names({ state, act }) {
   const { names = [], behind = 0 } = state.facts;
   if (!names.length) return html`<p class="nothing">No event has been seen yet.</p>`;
@@ -10,6 +13,10 @@ export function Names({ state, act }) {
   return html`
     ${behind > 0 && html`
       <p class="note" role="status">Still looking at ${count(behind)} events …</p>
+    `}
+    ${names.length >= MAX_NAMES && html`
+      <p class="note">These are the first ${MAX_NAMES} names. An application has dozens: what varies
+        belongs into properties.</p>
     `}
     <div class="sides ${chosen ? "chosen" : ""}">
       <ul class="card list">
