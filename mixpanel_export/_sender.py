@@ -217,7 +217,12 @@ class Sender:
         settings = self._settings
         # Beyond 2 ** 60 the exponent says nothing more, and a float would overflow in the end.
         growing = settings.backoff_initial * 2.0 ** min(failures, 60)
-        return min(growing, settings.backoff_max) + self._jitter()
+        if growing < settings.backoff_max:
+            return growing + self._jitter()
+        # A minute is also what Mixpanel's limit is about. Of many processes that share it, some
+        # would come back at the same moment of each minute, and never find it open.
+        spread = self._random() / 2 if settings.jitter else 0.0
+        return settings.backoff_max * (1.0 - spread) + self._jitter()
 
     def close(self) -> None:
         """Close the transport's connections; the next attempt opens new ones."""

@@ -438,7 +438,8 @@ class Settings:
     )
     backoff_max: float = _setting(
         _limits.BACKOFF_MAX,
-        "The longest wait between two tries, jitter not counted.",
+        "The longest wait between two tries, jitter not counted; with jitter, drawn from half of"
+        " this to all of it.",
         group="send",
         check=_number,
         read=_read_number,

@@ -137,6 +137,21 @@ def test_the_jitter_lies_between_one_and_five_seconds(clock: FakeClock) -> None:
     assert waits == (3.0, 7.0)
 
 
+def test_the_longest_wait_is_not_always_a_minute(clock: FakeClock) -> None:
+    """
+    Who came back in step with Mixpanel's rolling minute could miss what is free of it each time.
+    """
+    settings = Settings(token="t")
+    whole, half = (
+        Sender(settings, ScriptedTransport(), clock=clock, random=random)
+        for random in (lambda: 0.0, lambda: 1.0)
+    )
+
+    waits = whole.backoff(5), half.backoff(5), half.backoff(4)
+
+    assert waits == (61.0, 35.0, 37.0)
+
+
 def test_what_the_server_asks_for_is_a_floor(clock: FakeClock) -> None:
     """
     ``Retry-After`` lengthens the wait, also beyond `backoff_max`, and never shortens it.
