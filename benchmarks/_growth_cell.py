@@ -147,13 +147,11 @@ def with_events(address: str, events: int) -> Figures:
     bare, ours, pipeline = loggers(address)
     figures: Figures = {}
     for name, logger in (("bare", bare), ("call", ours)):
-        memory, began, started = peak(), time.process_time(), time.perf_counter()
-        thread = time.thread_time()
+        memory, began, thread = peak(), time.process_time(), time.thread_time()
         log(logger, range(events))
         figures[name] = (time.thread_time() - thread) / events * 1e6
         if logger is ours:
             delivered(pipeline, events)
-            figures["rate"] = events / (time.perf_counter() - started)
             figures["cpu"] = (time.process_time() - began) / events * 1e6
             figures["memory"] = (peak() - memory) / 1e6
     return figures
