@@ -127,7 +127,7 @@ def measure(  # noqa: PLR0913 -- a cell is that
     Raises:
         RuntimeError: If the library failed before it had taken the events.
     """
-    with tempfile.TemporaryDirectory() as folder, _serve(server) as url:
+    with tempfile.TemporaryDirectory() as folder, serve(server) as url:
         first = _run(system, f"{action} {url} {count} {options}", Path(folder), limit)
         runs = [first]
         if again:
@@ -169,7 +169,7 @@ def measure(  # noqa: PLR0913 -- a cell is that
 
 
 @contextmanager
-def _serve(options: str) -> Iterator[str]:
+def serve(options: str) -> Iterator[str]:
     """Give the address of a fresh server."""
     command = [sys.executable, str(HERE / "_server.py"), *options.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:

@@ -17,22 +17,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, cast
 from urllib.request import urlopen
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from benchmarks._growth_cell import EVENTS, Figures  # noqa: E402 -- lies beside this file
-from benchmarks._plot import Plot  # noqa: E402 -- likewise
+from _growth_cell import EVENTS, Figures
+from _plot import Plot
+from _run import HERE, cells, chosen, circumstances, environment, serve
 
 # -- rows -----------------------------------------------------------------------------------------
 
@@ -167,23 +161,6 @@ def plots(found: Found) -> Iterator[tuple[str, Plot]]:
 # -- measuring ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def server(*arguments: str) -> Iterator[str]:
-    """Run the server that counts; gives its address."""
-    child = subprocess.Popen(
-        [sys.executable, HERE / "_server.py", *arguments],
-        stdout=subprocess.PIPE,
-        # Where it hangs, it does so until it is killed, and says so.
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{int(cast('IO[bytes]', child.stdout).readline())}"
-    finally:
-        child.kill()
-        child.wait()
-        cast("IO[bytes]", child.stdout).close()
-
-
 def measure(row: str, place: int) -> Figures:
     """
     Measure one cell, once.
@@ -192,22 +169,19 @@ def measure(row: str, place: int) -> Figures:
         RuntimeError: If it failed, or an event is missing or came twice.
     """
     hangs = row in ("depth", "spool")
-    environment = {
-        name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ
-    }
-    with server(*["--hang"] * hangs) as address:
+    with serve("--hang" * hangs) as address:
         cell = subprocess.run(
             [sys.executable, HERE / "_growth_cell.py", row, str(place), address],
             check=False,
             capture_output=True,
             text=True,
-            env=environment,
+            env=environment(),
         )
         if cell.returncode:
             raise RuntimeError(f"{row} {place} failed:\n{cell.stderr}")
         figures: Figures = json.loads(cell.stdout)
         if not hangs:
-            with urlopen(f"{address}/report", timeout=60) as answer:
+            with urlopen(f"{address}/report", timeout=600) as answer:
                 seen = json.load(answer)
             expected = place if row == "events" else EVENTS
             if (seen["distinct"], seen["duplicates"]) != (expected, 0):
@@ -217,27 +191,25 @@ def measure(row: str, place: int) -> Figures:
 
 def table(row: Row, name: str, found: dict[int, Figures]) -> str:
     """Write one table in Markdown."""
-    lines = [
-        f"| {' | '.join([name, *row.columns.values()])} |",
-        "|--:" * (len(row.columns) + 1) + "|",
-    ]
+    lines = [cells([name, *row.columns.values()]), "|--:" * (len(row.columns) + 1) + "|"]
     for place, figures in found.items():
         told = [f"{figures[each]:,.{row.digits.get(each, 1)}f}" for each in row.columns]
-        lines.append(f"| {' | '.join([f'{place:,}', *told])} |")
+        lines.append(cells([f"{place:,}", *told]))
     return "\n".join(lines)
 
 
 def main() -> None:
     """Measure what is asked for, print the tables, and draw the pictures."""
     parser = argparse.ArgumentParser(description="How cost grows; see README.md here.")
-    parser.add_argument("--only", default=",".join(ROWS), help="rows, with commas")
+    parser.add_argument("--only", default="", help=f"rows, with commas: {','.join(ROWS)}")
     parser.add_argument("--rounds", type=int, default=3, help="runs per cell; the least is shown")
     parser.add_argument("--long", action="store_true", help="ten million events too, once")
     parser.add_argument("--out", type=Path, default=HERE, help="where the pictures go")
     arguments = parser.parse_args()
-    rows = arguments.only.split(",")
-    if unknown := set(rows) - set(ROWS):
-        parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(ROWS)}")
+    try:
+        rows = chosen(arguments.only, ROWS)
+    except ValueError as error:
+        parser.error(str(error))
     runs: dict[str, dict[int, list[Figures]]] = {row: {} for row in rows}
     for turn in range(arguments.rounds):
         for row in rows:
@@ -254,11 +226,8 @@ def main() -> None:
         }
         for row, by_place in runs.items()
     }
-    print(
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {platform.python_implementation()} "
-        f"{platform.python_version()}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}, {arguments.rounds} run(s) per cell"
-    )
+    load = os.getloadavg()[2]
+    print(f"{circumstances()}, load {load:.1f}, the least of {arguments.rounds} run(s) per cell")
     for row in rows:
         print(f"\n{table(ROWS[row], row, found[row])}")
     for name, plot in plots(found):

@@ -25,6 +25,10 @@ LOAD = 1.25
 #: The least share of the limit that must be used while more is there.
 GOODPUT = 0.9
 
+#: The least that anybody must get of a fair share, as long as all log too much. Who had luck is back
+#: soon, who had none waits up to a minute: so shares differ, but nobody is shut out.
+SHARE = 0.1
+
 
 def whole_seconds(seconds: float) -> str:
     """
@@ -86,10 +90,12 @@ def test_nobody_is_shut_out(retry_after: RetryAfter, backlog: float) -> None:
         log_too_much(made, 600.0, backlog)
 
         shares = made.project.shares(60.0, 600.0)
-        print(f"least {min(shares.values()) * 200:.2f}, most {max(shares.values()) * 200:.2f}")
-        assert made.project.goodput(60.0, 600.0) >= GOODPUT
+        goodput = sum(shares.values())
+        least, most = min(shares.values()) * 200, max(shares.values()) * 200
+        print(f"goodput {goodput:.3f}, least {least:.2f}, most {most:.2f}")
+        assert goodput >= GOODPUT
         assert len(shares) == 200
-        assert min(shares.values()) * 200 >= 0.1
+        assert least >= SHARE
         settle(made)
 
 
@@ -175,7 +181,7 @@ def test_twenty_processes_share_a_limit() -> None:
     shares = [each * PROCESSES / sum(halfway) for each in halfway]
     print(f"goodput {goodput:.3f}, least {min(shares):.2f}, most {max(shares):.2f}, {counts}")
     assert goodput >= GOODPUT
-    assert min(shares) >= 0.1
+    assert min(shares) >= SHARE
     assert delivered == accepted
     assert sum(dropped) == 0
     assert (counts["distinct"], counts["duplicates"]) == (sum(accepted), 0)
