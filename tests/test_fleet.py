@@ -25,8 +25,8 @@ LOAD = 1.25
 #: The least share of the limit that must be used while more is there.
 GOODPUT = 0.9
 
-#: The least that anybody must get of a fair share, as long as all log too much. Who had luck is back
-#: soon, who had none waits up to a minute: so shares differ, but nobody is shut out.
+#: The least that anybody must get of a fair share, as long as all log too much. Who had luck is
+#: back soon, who had none waits up to a minute: so shares differ, but nobody is shut out.
 SHARE = 0.1
 
 
