@@ -16,7 +16,7 @@ import orjson
 from mixpanel_export._event import Drop
 from mixpanel_export._translate import Translator
 from mixpanel_export._update import Aside
-from mixpanel_export.cli.backfill._express import REQUIRED, Express
+from mixpanel_export.cli.backfill._express import Express
 from mixpanel_export.cli.backfill._mapping import Mapper
 from mixpanel_export.cli.backfill._trouble import Fault, excerpt
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 # So many records are looked at together: as many as the processor has near.
-_FEW: Final = 250
+_FEW: Final = 500
 
 _FAULTS: Final = {
     Drop.IGNORED: "has no name",
@@ -101,11 +101,8 @@ class Maker:
             and settings.transform is None
             and settings.sample >= 1
         )
-        base = self._translator._base
-        self._express = Express(self._translator._filler.privacy, base) if usual else None
-        # What is usually added to an event: an address and our name.
-        added = {name: value for name, value in base.items() if name not in REQUIRED}
-        self._growth = len(_dump(added)) - 1
+        privacy, base = self._translator._filler.privacy, self._translator._base
+        self._express = Express(privacy, base) if usual else None
 
     def make(self, items: Sequence[Any], numbers: Sequence[int]) -> list[Result]:
         """
@@ -119,22 +116,14 @@ class Maker:
         now = self._wall()
         if self._express is None:
             return [self._long_way(*each, now) for each in zip(items, numbers, strict=True)]
-        growth = self._growth
         results: list[Result] = []
         for start in range(0, len(items), _FEW):
             some = items[start : start + _FEW]
-            records = [_loads(item) if type(item) is bytes else item for item in some]
-            lines = self._express.lines(records, now)
-            for item, record, line, number in zip(
-                some, records, lines, numbers[start : start + _FEW], strict=True
-            ):
-                if line is not None and (
-                    # A compact text has grown by what was added, and by nothing else.
-                    len(line) - len(item) == growth or _is_plain(item, record)
-                ):
-                    results.append(line)
-                else:
-                    results.append(self._long_way(item, number, now))
+            results += self._express.lines(some, now)
+        if None in results:
+            for at, line in enumerate(results):
+                if line is None:
+                    results[at] = self._long_way(items[at], numbers[at], now)
         return results
 
     def _long_way(self, item: Any, number: int, now: float) -> Result:  # noqa: ANN401 -- see `make`
@@ -219,13 +208,6 @@ def _result(sealed: Iterable[Sealed]) -> Result:
             return _LEFT.get(each) or Fault(_FAULTS[each])
         found.append(cast("Aside", each))
     return tuple(found)
-
-
-def _is_plain(item: object, record: Mapping[str, Any]) -> bool:
-    """Say whether no name stands in *item* twice, as far as that is cheap to see."""
-    return type(item) is not bytes or (
-        item.count(b'":') + item.count(b'" :') <= len(record["properties"]) + len(record)
-    )
 
 
 def _loads(item: bytes) -> Any:  # noqa: ANN401 -- any JSON
