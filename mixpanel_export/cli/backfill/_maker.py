@@ -16,9 +16,10 @@ import orjson
 from mixpanel_export._event import Drop
 from mixpanel_export._translate import Translator
 from mixpanel_export._update import Aside
+from mixpanel_export.cli._plainly import origin
 from mixpanel_export.cli.backfill._express import Express
 from mixpanel_export.cli.backfill._mapping import Mapper
-from mixpanel_export.cli.backfill._trouble import Fault, excerpt
+from mixpanel_export.cli.backfill._trouble import NOT_UTF_8, Fault, excerpt
 
 if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
@@ -138,7 +139,9 @@ class Maker:
                 self._updates(record) if self._rules.profiles else self._event(record, number, now)
             )
         except Exception as error:  # noqa: BLE001 -- a transform is somebody else's code
-            found = Fault(f"cannot be made an event: {type(error).__name__}: {error}")
+            found = Fault(
+                f"cannot be made an event: {type(error).__name__}: {error}{origin(error)}"
+            )
         if isinstance(found, Fault) and not found.text:
             return replace(found, text=excerpt(item if type(item) is bytes else _dump(record)))
         return found
@@ -173,7 +176,7 @@ class Maker:
             content += b"%d" % number
         return sha256(content).hexdigest()[:32]
 
-    def _parse(self, item: bytes) -> Any:  # noqa: ANN401 -- any JSON, a fault, or None
+    def _parse(self, item: bytes) -> Any:  # noqa: ANN401, PLR0911 -- any JSON, a fault, or None
         record = _loads(item)
         if record is not None:
             # A quick count of names; only if there seem to be too many are they looked at.
@@ -187,8 +190,12 @@ class Maker:
             # It takes what Python's own writer gives: not-a-number, and half of a surrogate pair.
             return json.loads(item, object_pairs_hook=self._pairs)
         except UnicodeDecodeError as error:
-            return Fault("is not UTF-8", excerpt(item), error.start + 1)
+            return Fault(NOT_UTF_8, excerpt(item), error.start + 1)
         except json.JSONDecodeError as error:
+            if error.lineno > 1:
+                # An element of an array, whose own lines have no numbers.
+                where = f"at its line {error.lineno}, column {error.colno}"
+                return Fault(f"is not JSON: {error.msg} {where}", excerpt(item))
             return Fault(f"is not JSON: {error.msg}", excerpt(item), error.pos + 1)
         except (RecursionError, ValueError) as error:
             reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -85,6 +85,8 @@ class Shipping:
         self._last_verdict = clock.monotonic()
         #: Why it gave up; empty if it did not.
         self.failure = ""
+        #: What was raised on a thread, if that is why.
+        self.error: Exception | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"mixpanel-import-{number}", daemon=True)
             for number in range(settings.connections)
@@ -142,6 +144,7 @@ class Shipping:
                 if outcome is not None:
                     self._settle(outcome)
         except Exception as error:  # noqa: BLE001 -- a full disk, say: nothing may go on unrecorded
+            self.error = error
             self._fail(f"{type(error).__name__}: {error}")
 
     def _fail(self, reason: str) -> None:
@@ -190,7 +193,7 @@ class Shipping:
             )
             self._fail(
                 f"{self._settings.host} answers {answer}; the credentials, the region or the"
-                " address are wrong"
+                " address are wrong: mixpanel-export check says which"
             )
         elif isinstance(outcome, Retryable):
             books.retries += 1
@@ -198,7 +201,8 @@ class Shipping:
             silence = self._clock.monotonic() - self._last_verdict
             if silence > self._patience:
                 self._fail(
-                    f"{self._settings.host} gave no verdict for {silence:.0f} s: {outcome.reason}"
+                    f"{self._settings.host} gave no verdict for {silence:.0f} s: {outcome.reason};"
+                    " mixpanel-export check looks for the cause"
                 )
         else:
             books.trouble = ""
