@@ -47,7 +47,7 @@ class _Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that *args* begin with; raises `click.UsageError` if there is none."""
         if args[0] not in _COMMANDS and (alike := get_close_matches(args[0], _COMMANDS, n=1)):
-            ctx.fail(f"there is no command {args[0]!r}; did you mean {alike[0]!r}?")
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {alike[0]!r}?")
         return super().resolve_command(ctx, args)
 
 

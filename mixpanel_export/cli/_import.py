@@ -338,7 +338,9 @@ def _watched(transform: Transform | None) -> Transform | None:
     def watched(event: Event) -> Event | None:
         found: object = transform(event)  # type: ignore[misc] # there is one
         if found is not None and not isinstance(found, Event):
-            raise TypeError(f"the transform must return the event or None, not {found!r:.50}")
+            raise TypeError(
+                f"the transform must return the event or None, not {type(found).__name__}"
+            )
         return found
 
     return watched if transform is not None else None

@@ -104,6 +104,7 @@ class Run:
         self._names: dict[int, tuple[str, str]] = {}
         self._shown: Counter[str] = Counter()
         self._alike: Counter[tuple[str, str]] = Counter()
+        self._hushed: set[str] = set()
         self._reading = 0  # the index of the source that is read
         self._hinted: set[str] = set()
         self._examples = 0
@@ -224,7 +225,8 @@ class Run:
         self._tell(f"{name}, {unit} {number or 0:,}{at}: {reason}")
         if self._shown[name] == _SHOWN:
             self._tell(f"{name}: what else is wrong is only counted here")
-        elif self._alike[name, reason] == _ALIKE:
+        elif self._alike[name, reason] == _ALIKE and name not in self._hushed:
+            self._hushed.add(name)
             self._tell(f"{name}: what else is wrong in the same way is only counted here")
 
 
