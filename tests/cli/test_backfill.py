@@ -763,7 +763,8 @@ def test_progress_says_how_far_it_is() -> None:
     assert "13 records" in said
     assert "3 rejected" in said
     assert "left" in said
-    assert "(status 503)" in said
+    assert "status 503" in said
+    assert "(status 503)" in _show._line(books)
     assert _show._duration(3_700) == "1 h 01 min"
     assert Books([None]).left is None
     assert books.rate() >= 0
@@ -802,9 +803,10 @@ def test_progress_on_a_terminal_is_live(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TERM", "xterm")
 
     with _show.progress(Books([10])) as tell:
-        tell("told")
+        tell("a.ndjson, line 1: has \x1b]0;no title\x07")
 
-    assert "told" in shown.getvalue()
+    assert "a.ndjson, line 1" in shown.getvalue()
+    assert ": has \\x1b]0;no title\\x07" in shown.getvalue()
     assert "0 records" in shown.getvalue()
 
 

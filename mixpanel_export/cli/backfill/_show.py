@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mixpanel_export.cli._terminal import printable
 from mixpanel_export.cli.backfill._books import LEFT_OUT, Books
 
 # Between two lines in a pipe, in seconds.
@@ -55,30 +56,35 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def _told(text: str) -> Text:
-    """Set off where something is from what it is."""
+    """Set off where something is from what it is; either may be anybody's words."""
+    text = printable(text)
     place, sign, what = text.partition(": ")
     return Text.assemble((place, "yellow"), sign, what) if sign else Text(text)
 
 
 def _line(books: Books) -> str:
+    trouble = f"  ({books.trouble})" if books.trouble else ""
+    return f"{books.seconds:6.0f} s  {_progress(books)}{trouble}"
+
+
+def _progress(books: Books) -> str:
     counts = books.counts
     left = books.left
     wrong = counts["rejected"] + counts["invalid"]
     return (
-        f"{books.seconds:6.0f} s  {books.settled:,} records  {books.rate():,.0f}/s"
+        f"{books.settled:,} records  {books.rate():,.0f}/s"
         f"  {wrong:,} rejected  {books.retries:,} retried"
         + (f"  {_duration(left)} left" if left is not None else "")
-        + (f"  ({books.trouble})" if books.trouble else "")
     )
 
 
 def _picture(books: Books) -> RenderableType:
-    line = Text(_line(books).strip(), overflow="ellipsis", no_wrap=True)
-    if not books.size:
-        return line
     picture = Table.grid()
-    picture.add_row(ProgressBar(total=books.size, completed=books.position, width=60))
-    picture.add_row(line)
+    if books.size:
+        picture.add_row(ProgressBar(total=books.size, completed=books.position, width=60))
+    picture.add_row(_progress(books))
+    if books.trouble:
+        picture.add_row(Text(printable(books.trouble), "yellow"))
     return picture
 
 
