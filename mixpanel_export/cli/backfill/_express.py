@@ -120,14 +120,17 @@ class Express:
         # No item has fewer of them, so if all together have not more, neither has any.
         if _is_doubtful(b"".join(items), count * len(items)):
             bad.update(index for index, item in enumerate(items) if _is_doubtful(item, count))
+        opening = _OPENINGS[_OPENINGS[0] not in items[0]]
         times = [row["time"] for row in rows]
         if not _are_sent(times, now):
             items = [_timed(*each, now) for each in zip(items, times, strict=True)]
-        opening = _OPENINGS[_OPENINGS[0] not in items[0]]
-        begun = opening + plan.added
+        begun, growth = opening + plan.added, len(plan.added)
         # Quotes within texts are escaped, so that this is found where it is meant.
         lines: list[bytes | None] = [
-            item.replace(opening, begun, 1) if opening in item else None for item in items
+            line
+            if (line := item.replace(opening, begun, 1)) and len(line) - len(item) == growth
+            else None
+            for item in items
         ]
         for index in bad:
             lines[index] = None
