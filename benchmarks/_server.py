@@ -19,6 +19,7 @@ import base64
 import gzip
 import json
 import re
+import ssl
 import time
 import zlib
 from collections import Counter
@@ -218,15 +219,23 @@ def marks(plain: bytes) -> list[bytes]:
 
 
 async def main() -> None:
-    """Serve on a free port of 127.0.0.1 until killed."""
+    """Serve on a port of 127.0.0.1, a free one if none is given, until killed."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls", metavar="FILE", help="the certificate and its key")
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--hang", action="store_true")
     parser.add_argument("--status", type=int, default=200)
     parser.add_argument("--limit", type=int, default=0)
-    server = Server(**vars(parser.parse_args()))
+    conduct = vars(parser.parse_args())
+    port, certificate = conduct.pop("port"), conduct.pop("tls")
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = Server(**conduct)
     listening = await asyncio.get_running_loop().create_server(
-        lambda: Connection(server), "127.0.0.1", 0
+        lambda: Connection(server), "127.0.0.1", port, ssl=context
     )
     print(listening.sockets[0].getsockname()[1], flush=True)
     async with listening:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final, cast
 
@@ -27,7 +28,7 @@ _NAMES: Final = {"import": "import_"}
 
 
 class _Lazy(click.Group):
-    """A group that imports a command when it is needed."""
+    """A group that imports a command when it is needed, and knows what a misspelt one meant."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Name the commands, the one to begin with first."""
@@ -41,8 +42,29 @@ class _Lazy(click.Group):
             "click.Command", import_module(_COMMANDS[name]).__dict__[_NAMES.get(name, name)]
         )
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that *args* begin with; raises `click.UsageError` if there is none."""
+        if args[0] not in _COMMANDS and (alike := get_close_matches(args[0], _COMMANDS, n=1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {alike[0]!r}?")
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""For a shell that completes commands, flags and files: in bash, and alike in zsh with
+    zsh_source,
+
+    \b
+        eval "$(_MIXPANEL_EXPORT_COMPLETE=bash_source mixpanel-export)"
+
+    and in fish
+
+    \b
+        _MIXPANEL_EXPORT_COMPLETE=fish_source mixpanel-export | source""",
+)
 @click.version_option(__version__, prog_name="mixpanel-export")
 def command() -> None:
     """

@@ -19,6 +19,9 @@ _SETTINGS: Final = (
     *("sample", "budget"),
 )
 
+# So long may the name of a file be, on most systems.
+_LONGEST_NAME: Final = 256
+
 _DOORS: Final = ("logging", "structlog", "span", "log", "event")
 
 
@@ -85,12 +88,16 @@ def _read(record: str) -> dict[str, Any]:
         if sys.stdin.isatty():
             click.echo("A record in JSON, then Ctrl-D:", err=True)
         record = sys.stdin.read()
+        if not record.strip():
+            raise click.UsageError("RECORD is missing: there is no argument, nor any input")
     try:
         said = json.loads(record)
     except json.JSONDecodeError as error:
+        what = f"RECORD is not JSON: {error.msg} at line {error.lineno}, column {error.colno};"
+        if len(record) < _LONGEST_NAME and os.path.exists(record):  # noqa: PTH110 -- a text
+            raise click.UsageError(f"{what} a file is read with < {record}") from error
         raise click.UsageError(
-            f"RECORD is not JSON: {error.msg} at line {error.lineno}, column {error.colno};"
-            """ a record is an object such as '{"message": "Signed Up", "plan": "pro"}'"""
+            f"""{what} a record is an object such as '{{"message": "Signed Up", "plan": "pro"}}'"""
         ) from error
     if not isinstance(said, dict):
         raise click.UsageError(f"RECORD must be one JSON object, not {type(said).__name__}")

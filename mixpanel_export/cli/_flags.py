@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from mixpanel_export import Settings, SettingsError
-from mixpanel_export._settings import PREFIX
+from mixpanel_export._limits import HOSTS
+from mixpanel_export._settings import PREFIX, SELECTIONS
+
+# What a shell offers for the values of settings.
+_OFFERS: Final = {"region": tuple(HOSTS), "select": SELECTIONS, "include": ("message", "stack")}
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -43,7 +48,16 @@ def _option(each: dataclasses.Field[Any]) -> Callable[[_Command], _Command]:
         except ValueError as error:
             raise click.BadParameter(f"{error}, not {value!r}") from None
 
-    return click.option(flag, each.name, metavar="…", help=text, callback=convert)
+    def offer(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+        if each.name == "spool":
+            return [CompletionItem(begun, type="dir")]
+        return [
+            CompletionItem(word) for word in _OFFERS.get(each.name, ()) if word.startswith(begun)
+        ]
+
+    return click.option(
+        flag, each.name, metavar="…", help=text, callback=convert, shell_complete=offer
+    )
 
 
 def settings_of(flags: Mapping[str, Any], **defaults: Any) -> Settings:  # noqa: ANN401 -- any field

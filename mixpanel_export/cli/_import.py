@@ -14,14 +14,17 @@ from contextlib import ExitStack, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import available_timezones
 
 import click
 
-from mixpanel_export import Settings
+from mixpanel_export import Event, Settings
 from mixpanel_export.cli._flags import settings_flags, settings_of
+from mixpanel_export.cli._plainly import plainly
 from mixpanel_export.cli._stop import Stop
 
 if TYPE_CHECKING:
+    from mixpanel_export._event import Transform
     from mixpanel_export.cli.backfill._maker import Rules
 
 # Mixpanel advises 10 to 20 clients. -- Mixpanel docs, Import Events (read 2026-08-21).
@@ -59,7 +62,7 @@ _SHAPING: Final = (
     *("profiles", "groups", "transform", "since", "until"),
 )
 
-_NAIVE: Final = "a time without a zone was taken as that of --timezone"
+_NAIVE: Final = "a time without a zone was taken as one of {}; --timezone says another"
 
 # `--until` may be in the future, in seconds.
 _FAR: Final = 100 * 365 * 86_400.0
@@ -78,6 +81,10 @@ def _pair(_ctx: click.Context, _param: click.Parameter, values: Iterable[str]) -
     return found
 
 
+def _zones(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    return sorted(zone for zone in available_timezones() if zone.startswith(begun))
+
+
 def _constant(text: str) -> Any:  # noqa: ANN401 -- any JSON
     try:
         return json.loads(text)
@@ -89,7 +96,7 @@ def _constant(text: str) -> Any:  # noqa: ANN401 -- any JSON
     "import",
     epilog="Exit status: 0 if every record was delivered or left out on purpose, 1 if not.",
 )
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path())
 @click.option(
     "--format",
     type=click.Choice(["ndjson", "json", "csv", "tsv", "parquet", "combined"]),
@@ -123,7 +130,13 @@ def _constant(text: str) -> Any:  # noqa: ANN401 -- any JSON
     callback=_pair,
     help="Give every record a property; event, distinct_id and time too. JSON, else text.",
 )
-@click.option("--timezone", default="UTC", show_default=True, help="The zone of times without one.")
+@click.option(
+    "--timezone",
+    default="UTC",
+    show_default=True,
+    help="The zone of times without one.",
+    shell_complete=_zones,
+)
 @click.option("--time-format", metavar="FORMAT", help="How times are written, as for strptime.")
 @click.option(
     "--repeats",
@@ -164,6 +177,7 @@ def _constant(text: str) -> Any:  # noqa: ANN401 -- any JSON
     help="Give up after so many seconds without a verdict from Mixpanel.",
 )
 @settings_flags(_SETTINGS)
+@plainly
 def import_(  # noqa: PLR0913 -- each is a flag
     *,
     sources: tuple[str, ...],
@@ -180,14 +194,14 @@ def import_(  # noqa: PLR0913 -- each is a flag
     Bring history into Mixpanel.
 
     A SOURCE is a file, a pattern such as 'logs/**/*.gz', - for standard input, or an address such
-    as s3://bucket/events/*.parquet. Formats and compression (gzip, zstd) are found out: NDJSON,
+    as 's3://bucket/events/*.parquet'. Formats and compression (gzip, zstd) are found out: NDJSON,
     JSON, CSV, Parquet, access logs. MIXPANEL_TOKEN says which project; every other setting has its
     MIXPANEL_ variable, too.
 
     \b
         mixpanel-export import events/*.ndjson.gz
-        mixpanel-export import --event action --time ts --distinct-id user.id export.csv
-        mixpanel-export import --dry-run --since 2026-01-01 s3://bucket/2026/*.parquet
+        mixpanel-export import --event action --time ts --distinct-id user old.csv
+        mixpanel-export import --dry-run --since 2026-01-01 's3://old/*.parquet'
         mixpanel-export import --profiles users.json
 
     It may be stopped at any time, even killed: the same command again goes on where it was, and
@@ -263,9 +277,9 @@ def _run(  # noqa: PLR0913 -- each is a flag
             books,
             dry=dry_run,
             notes=[
-                *([f"{run.damaged:,} sources were not read to their end"] if run.damaged else []),
+                *([_damaged(run.damaged)] if run.damaged else []),
                 *([f"what was not delivered, and why: {rejected}"] if wrong and journal else []),
-                *([f"gave up: {run.failure}"] if run.failure else []),
+                *([f"gave up: {run.failure}"] if run.failure and not run.error else []),
                 *(
                     [f"not finished; the same command goes on where this one was ({state})"]
                     if journal and (stop or run.failure)
@@ -273,9 +287,15 @@ def _run(  # noqa: PLR0913 -- each is a flag
                 ),
             ],
         )
+        if run.error:
+            raise run.error
         if stop:
             return stop.status
     return 1 if wrong or books.counts["abandoned"] or run.damaged or run.failure else 0
+
+
+def _damaged(count: int) -> str:
+    return f"{count:,} {'source was' if count == 1 else 'sources were'} not read to the end"
 
 
 @contextmanager
@@ -300,7 +320,7 @@ def _settings(flags: Mapping[str, Any], *, dry_run: bool) -> Settings:
     connections = 1 if profiles else _CONNECTIONS
     # An application's budget of events per minute is nothing to its history.
     settings = settings_of(given | {"api": "import"}, connections=connections)
-    settings = dataclasses.replace(settings, budget=None)
+    settings = dataclasses.replace(settings, budget=None, transform=_watched(settings.transform))
     if settings.disabled:
         raise click.UsageError("MIXPANEL_DISABLED is set: nothing would be sent")
     if not dry_run and not (settings.token if profiles else settings.credentials):
@@ -310,6 +330,20 @@ def _settings(flags: Mapping[str, Any], *, dry_run: bool) -> Settings:
     if settings.exposed:
         click.echo(f"{settings.host} is not encrypted: the credentials can be read", err=True)
     return settings
+
+
+def _watched(transform: Transform | None) -> Transform | None:
+    """Tell a mistake in *transform* from the wish to leave an event out."""
+
+    def watched(event: Event) -> Event | None:
+        found: object = transform(event)  # type: ignore[misc] # there is one
+        if found is not None and not isinstance(found, Event):
+            raise TypeError(
+                f"the transform must return the event or None, not {type(found).__name__}"
+            )
+        return found
+
+    return watched if transform is not None else None
 
 
 def _function(text: str) -> object:
@@ -329,7 +363,8 @@ def _rules(flags: Mapping[str, Any], hint: Callable[[str, str], object]) -> Rule
     constants = {name: _constant(text) for name, text in flags["constants"].items()}
     fields = Fields(**named, rename=flags["rename"], constants=constants)
     zone = zone_named(flags["timezone"])
-    moments = Moments(zone, flags["time_format"], lambda: hint("naive", _NAIVE))
+    naive = _NAIVE.format(flags["timezone"])
+    moments = Moments(zone, flags["time_format"], lambda: hint("naive", naive))
     limits = Moments(zone, None, lambda: None)
 
     def limit(name: str) -> int | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Final
 
 import click
+
+_OURS: Final = __name__.partition(".")[0]
 
 
 def plainly(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,3 +32,12 @@ def plainly(command: Callable[..., Any]) -> Callable[..., Any]:
             ) from error
 
     return careful
+
+
+def origin(error: BaseException) -> str:
+    """Say in brackets where somebody else's code raised *error*; nothing if it was not there."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    path = PurePath(last.filename)
+    if _OURS in path.parts or last.filename.startswith("<"):
+        return ""
+    return f" ({path.name}, line {last.lineno})"

@@ -371,6 +371,22 @@ def test_what_went_wrong_on_the_way_has_its_fix(cause: Exception, told: str) -> 
     assert told in _describe(error, Settings(token="t"))[1]
 
 
+def test_a_proxy_that_cannot_be_reached_is_not_the_hosts_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    The proxy is named, without its password.
+    """
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:word@127.0.0.1:9")
+    error = TransportError("it failed")
+    error.__cause__ = httpx.ConnectError("refused")
+
+    text, fix = _describe(error, Settings(token="t"))
+
+    assert text.startswith("the proxy http://***@127.0.0.1:9 cannot be reached")
+    assert "NO_PROXY" in fix
+
+
 def test_the_spool_is_tried(
     regions: Mapping[str, EmulatorProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,11 +531,16 @@ def test_applications_that_cannot_be_looked_at(
     """
     assert regions
     (tmp_path / "empty_shop.py").write_text("")
+    (tmp_path / "broken_shop.py").write_text("import logging\n1 / 0\n")
+    broken = run_app(tmp_path, "broken_shop", "--offline")["findings"][0]
+    path = run_app(tmp_path, "empty_shop.py", "--offline")["findings"][0]
     missing = run_app(tmp_path, "no_such_shop", "--offline")["findings"][0]
     empty = run_app(tmp_path, "empty_shop", "--offline")["findings"][1]
 
     assert "ModuleNotFoundError: No module named 'no_such_shop'" in missing["text"]
     assert "there is no MixpanelHandler" in empty["text"]
+    assert "division by zero (broken_shop.py, line 2)" in broken["text"]
+    assert "--app empty_shop" in path["fix"]
 
 
 @pytest.mark.structlog

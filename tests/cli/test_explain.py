@@ -306,6 +306,8 @@ def test_a_log_of_opentelemetrys() -> None:
         ('{"message": "x", "level": "LOUD"}', "level must be one of logging's"),
         ('{"message": "x", "extra": 1}', "extra must be an object"),
         ('{"message": "x", "lineno": 1}', "does not let extra hold 'lineno'"),
+        ('{"event": "x", "plan": 1}', "--door structlog, or submitted by hand, --door event"),
+        (" ", "there is no argument, nor any input"),
     ],
 )
 def test_wrong_input_is_explained(text: str, told: str) -> None:
@@ -317,6 +319,19 @@ def test_wrong_input_is_explained(text: str, told: str) -> None:
     assert ran.exit_code == 2
     assert told in " ".join(ran.output.split())
     assert "Traceback" not in ran.output
+
+
+def test_a_file_is_not_taken_for_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It says how one is read.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "record.json").write_text("{}")
+
+    ran = CliRunner().invoke(explain, ["record.json"])
+
+    assert ran.exit_code == 2
+    assert "a file is read with < record.json" in " ".join(ran.output.split())
 
 
 @pytest.mark.otel

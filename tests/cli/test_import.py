@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from mixpanel_export.cli._command import command
+from mixpanel_export.cli.backfill import _journal, _run
 from mixpanel_export.emulator import EmulatorProcess
 
 pytestmark = pytest.mark.emulator
@@ -281,6 +283,8 @@ def test_hostile_files_cost_themselves_only(folder: Path, emulator: EmulatorProc
     (folder / "broken.json").write_bytes(b"[" + next(ok) + b', {"event": }, 7, ' + next(ok) + b"]")
     (folder / "cut.json").write_bytes(b"[" + next(ok) + b"," + next(ok)[:30])
     (folder / "noise.bin").write_bytes(bytes(range(128, 256)) * 40)
+    (folder / "archive.bin").write_bytes(b"PK\3\4" + bytes(40))
+    (folder / "lines.json").write_bytes(b'[{\n "event": }]')
 
     ran = run(*sorted(path.name for path in folder.iterdir()))
 
@@ -300,7 +304,9 @@ def test_hostile_files_cost_themselves_only(folder: Path, emulator: EmulatorProc
         r"broken\.json, item 2, column 11: is not JSON",
         r"broken\.json, item 3: is not a JSON object",
         r"cut\.json: the text ends in the middle of item 2",
-        r"noise\.bin: its format is not known",
+        r"noise\.bin: line 1, column 1: no format begins with",
+        r"archive\.bin: it is a ZIP archive",
+        r"lines\.json, item 1: is not JSON: .* at its line 2, column 11",
     ):
         assert re.search(expected, ran.stderr), expected
     books = ledger(ran.stdout)
@@ -328,6 +334,26 @@ def test_hostile_files_cost_themselves_only(folder: Path, emulator: EmulatorProc
         (("--connections", "99", "a.ndjson"), 2, "connections must be a whole number from 1 to 64"),
         (("nowhere://bucket/a",), 1, "nowhere"),
         (("memory://nothing",), 1, "there is no such file"),
+        (("b*.ndjson",), 1, "no file matches"),
+        (("--timezone", "Berlin", "a.ndjson"), 1, "did you mean Europe/Berlin?"),
+        (("--timezone", "Nowhere", "a.ndjson"), 1, "they are named as Europe/Berlin"),
+        (
+            ("--transform", "json:dumps", "a.ndjson"),
+            1,
+            "Event is not JSON serializable (encoder.py",
+        ),
+        (("--transform", "builtins:type", "a.ndjson"), 1, "must return the event or None"),
+        (("--event", "name", "a.ndjson"), 1, "'name'; it has 'time', 'distinct_id', "),
+        (("--time", "when", "a.ndjson"), 1, "has no time in the field 'when'; it has "),
+        (("--time", "event", "--event", "n", "a.ndjson"), 1, "has no name in the field 'n'"),
+        (("--set", "time=7", "a.ndjson"), 1, "to an hour ahead: 7\n"),
+        (("--profiles", "--distinct-id", "who", "a.ndjson"), 1, "; --distinct-id names another"),
+        (("p.json",), 1, "for profiles there are --profiles and --groups"),
+        (("empty.json",), 1, "it is empty"),
+        (("--format", "csv", "a.ndjson"), 1, "line 1, column 1: this is no header, but JSON"),
+        (("days.csv",), 1, "'31.1.2026'; --time-format says how times are written"),
+        (("--time-format", "%d/%m", "days.csv"), 1, "says that it is written as '%d/%m'"),
+        (("--state", "no/folder", "a.ndjson"), 1, "no/folder: No such file or directory"),
     ],
 )
 def test_wrong_usage_is_explained(
@@ -337,12 +363,77 @@ def test_wrong_usage_is_explained(
     With what was wrong and what helps, and without a traceback.
     """
     (folder / "a.ndjson").write_bytes(lines([event(1)]))
+    (folder / "p.json").write_bytes(b'[{"$distinct_id": "u-1", "$properties": {"plan": "pro"}}]')
+    (folder / "empty.json").write_bytes(b"[{}]")
+    (folder / "days.csv").write_bytes(b"event,time\nPaid,31.1.2026\n")
 
     ran = run(*arguments)
 
     assert ran.exit_code == status
     assert expected in ran.stderr
     assert isinstance(ran.exception, SystemExit)
+
+
+def test_what_is_wrong_in_the_same_way_is_shown_three_times(folder: Path) -> None:
+    """
+    So that something else that is wrong is seen, too.
+    """
+    records = [{"name": "Paid"}] * 9 + [{"event": "Paid"}] * 20
+    (folder / "a.ndjson").write_bytes(lines(records))
+
+    ran = run("--dry-run", "a.ndjson")
+
+    assert [line.partition(": ")[::2][0] for line in ran.stderr.splitlines()] == [
+        *(f"a.ndjson, line {number}" for number in (1, 2, 3)),
+        "a.ndjson",
+        *(f"a.ndjson, line {number}" for number in (10, 11, 12)),
+    ]
+    assert ledger(ran.stdout)["not fit to be sent"] == 29
+
+
+@pytest.mark.parametrize(("owner", "name"), [(_run, "read"), (_journal.Journal, "settle")])
+@pytest.mark.usefixtures("emulator")
+def test_a_bug_is_one_line_unless_somebody_debugs(
+    folder: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Wherever it happens: while the sources are read, or on a thread that sends.
+    """
+    (folder / "a.ndjson").write_bytes(lines([event(1)]))
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(owner, name, fail)
+    told, traced = run("--restart", "a.ndjson"), run("--restart", "--debug", "a.ndjson")
+
+    assert told.exit_code == traced.exit_code == 1
+    assert "Error: OSError: no space left (--debug shows where)\n" in told.stderr
+    assert isinstance(traced.exception, OSError)
+
+
+@pytest.mark.parametrize(
+    ("words", "offers"),
+    [
+        ("im", ["import"]),
+        ("import a.n", ["a.n"]),
+        ("import --format n", ["ndjson"]),
+        ("import --region e", ["eu"]),
+        ("import --timezone Europe/Berl", ["Europe/Berlin"]),
+        ("explain --select s", ["structured"]),
+        ("check --spool va", ["va"]),
+    ],
+)
+def test_shells_complete_it(words: str, offers: list[str]) -> None:
+    """
+    Commands, files, zones, and what settings may be.
+    """
+    *before, begun = words.split()
+
+    completer = ShellComplete(command, {}, "mixpanel-export", "_MIXPANEL_EXPORT_COMPLETE")
+    found = completer.get_completions(before, begun)
+
+    assert [each.value for each in found] == offers
 
 
 def test_without_credentials_it_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

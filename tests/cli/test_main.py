@@ -52,7 +52,8 @@ def test_help_shows_how_to_begin(option: str) -> None:
     assert ran.returncode == 0
     assert "mixpanel-export demo\n" in ran.stdout
     assert "MIXPANEL_BASE_URL=http://127.0.0.1:8787" in ran.stdout
-    assert [line.split()[0] for line in ran.stdout.partition("Commands:\n")[2].splitlines()] == [
+    commands = ran.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in commands.splitlines()] == [
         "demo",
         "emulator",
         "check",

@@ -12,10 +12,11 @@ History into Mixpanel: what ``mixpanel-export import`` does.
     _access     the format of web servers' access logs
     _moments    times in the forms in which people write them
     _mapping    record -> event or update
-    _express    the short way for what is an event already
+    _express    the short way for what is an event already, and sent as it stands
     _maker      chunk -> lines, or why there is none
     _parcel     lines -> parcels, each as much as a request may carry
     _window     how many requests may be under way
+    _gzip       compression of requests
     _shipping   parcels -> outcomes, on several connections
     _journal    what is settled, on disk
     _books      what became of each record

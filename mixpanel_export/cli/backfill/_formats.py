@@ -31,6 +31,10 @@ _ENDINGS: Final = {
 _PACKED: Final = (".gz", ".zst", ".zstd")
 
 _PARQUET: Final = b"PAR1"
+_ZIP: Final = b"PK\x03\x04"
+
+# So much of a text whose format is not known is shown, in bytes.
+_EXCERPT: Final = 30
 
 # So many lines of a text are looked at.
 _LOOK: Final = 5
@@ -97,7 +101,15 @@ def _guess(name: PurePosixPath, text: bytes) -> str:
         return "ndjson" if any(map(_is_object, some)) else "json"
     if any(map(is_access_log, some)):
         return "combined"
-    raise Damage(f"its format is not known; say it with --format: {', '.join(FORMATS)}")
+    if text.startswith(_ZIP):
+        raise Damage(
+            "it is a ZIP archive: unzip it, as with unzip -p FILE | mixpanel-export import -"
+        )
+    begun = start.split(b"\n", 1)[0][:_EXCERPT].decode("utf-8", "backslashreplace")
+    raise Damage(
+        f"line 1, column 1: no format begins with {begun!r}; say which it is with --format:"
+        f" {', '.join(FORMATS)}"
+    )
 
 
 def _is_object(line: bytes) -> bool:

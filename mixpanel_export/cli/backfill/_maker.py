@@ -16,9 +16,10 @@ import orjson
 from mixpanel_export._event import Drop
 from mixpanel_export._translate import Translator
 from mixpanel_export._update import Aside
-from mixpanel_export.cli.backfill._express import REQUIRED, Express
+from mixpanel_export.cli._plainly import origin
+from mixpanel_export.cli.backfill._express import Express
 from mixpanel_export.cli.backfill._mapping import Mapper
-from mixpanel_export.cli.backfill._trouble import Fault, excerpt
+from mixpanel_export.cli.backfill._trouble import NOT_UTF_8, Fault, excerpt
 
 if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 # So many records are looked at together: as many as the processor has near.
-_FEW: Final = 250
+_FEW: Final = 500
 
 _FAULTS: Final = {
     Drop.IGNORED: "has no name",
@@ -101,11 +102,8 @@ class Maker:
             and settings.transform is None
             and settings.sample >= 1
         )
-        base = self._translator._base
-        self._express = Express(self._translator._filler.privacy, base) if usual else None
-        # What is usually added to an event: an address and our name.
-        added = {name: value for name, value in base.items() if name not in REQUIRED}
-        self._growth = len(_dump(added)) - 1
+        privacy, base = self._translator._filler.privacy, self._translator._base
+        self._express = Express(privacy, base) if usual else None
 
     def make(self, items: Sequence[Any], numbers: Sequence[int]) -> list[Result]:
         """
@@ -119,22 +117,14 @@ class Maker:
         now = self._wall()
         if self._express is None:
             return [self._long_way(*each, now) for each in zip(items, numbers, strict=True)]
-        growth = self._growth
         results: list[Result] = []
         for start in range(0, len(items), _FEW):
             some = items[start : start + _FEW]
-            records = [_loads(item) if type(item) is bytes else item for item in some]
-            lines = self._express.lines(records, now)
-            for item, record, line, number in zip(
-                some, records, lines, numbers[start : start + _FEW], strict=True
-            ):
-                if line is not None and (
-                    # A compact text has grown by what was added, and by nothing else.
-                    len(line) - len(item) == growth or _is_plain(item, record)
-                ):
-                    results.append(line)
-                else:
-                    results.append(self._long_way(item, number, now))
+            results += self._express.lines(some, now)
+        if None in results:
+            for at, line in enumerate(results):
+                if line is None:
+                    results[at] = self._long_way(items[at], numbers[at], now)
         return results
 
     def _long_way(self, item: Any, number: int, now: float) -> Result:  # noqa: ANN401 -- see `make`
@@ -149,7 +139,9 @@ class Maker:
                 self._updates(record) if self._rules.profiles else self._event(record, number, now)
             )
         except Exception as error:  # noqa: BLE001 -- a transform is somebody else's code
-            found = Fault(f"cannot be made an event: {type(error).__name__}: {error}")
+            found = Fault(
+                f"cannot be made an event: {type(error).__name__}: {error}{origin(error)}"
+            )
         if isinstance(found, Fault) and not found.text:
             return replace(found, text=excerpt(item if type(item) is bytes else _dump(record)))
         return found
@@ -184,7 +176,7 @@ class Maker:
             content += b"%d" % number
         return sha256(content).hexdigest()[:32]
 
-    def _parse(self, item: bytes) -> Any:  # noqa: ANN401 -- any JSON, a fault, or None
+    def _parse(self, item: bytes) -> Any:  # noqa: ANN401, PLR0911 -- any JSON, a fault, or None
         record = _loads(item)
         if record is not None:
             # A quick count of names; only if there seem to be too many are they looked at.
@@ -198,8 +190,12 @@ class Maker:
             # It takes what Python's own writer gives: not-a-number, and half of a surrogate pair.
             return json.loads(item, object_pairs_hook=self._pairs)
         except UnicodeDecodeError as error:
-            return Fault("is not UTF-8", excerpt(item), error.start + 1)
+            return Fault(NOT_UTF_8, excerpt(item), error.start + 1)
         except json.JSONDecodeError as error:
+            if error.lineno > 1:
+                # An element of an array, whose own lines have no numbers.
+                where = f"at its line {error.lineno}, column {error.colno}"
+                return Fault(f"is not JSON: {error.msg} {where}", excerpt(item))
             return Fault(f"is not JSON: {error.msg}", excerpt(item), error.pos + 1)
         except (RecursionError, ValueError) as error:
             reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -219,13 +215,6 @@ def _result(sealed: Iterable[Sealed]) -> Result:
             return _LEFT.get(each) or Fault(_FAULTS[each])
         found.append(cast("Aside", each))
     return tuple(found)
-
-
-def _is_plain(item: object, record: Mapping[str, Any]) -> bool:
-    """Say whether no name stands in *item* twice, as far as that is cheap to see."""
-    return type(item) is not bytes or (
-        item.count(b'":') + item.count(b'" :') <= len(record["properties"]) + len(record)
-    )
 
 
 def _loads(item: bytes) -> Any:  # noqa: ANN401 -- any JSON

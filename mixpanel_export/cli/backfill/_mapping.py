@@ -14,6 +14,9 @@ from mixpanel_export.cli.backfill._trouble import Fault
 # What a profile may carry that is about the update, or of an export, and not of the user.
 _ABOUT: Final = frozenset({"$token", "$ip", "$time", "$ignore_time", "$ignore_alias"})
 
+# So many names of fields does a message list.
+_NAMED: Final = 8
+
 _MISSING: Final = object()
 
 
@@ -66,16 +69,26 @@ class Mapper:
                 given[new] = value
         name = names.constants.get("event", _take(given, names.event))
         if name is _MISSING or name is None or isinstance(name, (Mapping, list)):
+            profile = "$distinct_id" in record or "$group_id" in record
             return Fault(
-                f"has no name in the field {names.event!r}; --event names another field,"
-                " --set event=NAME gives all one name"
+                f"has no name in the field {names.event!r}{_among(record)}; "
+                + (
+                    "for profiles there are --profiles and --groups"
+                    if profile
+                    else "--event names another field, --set event=NAME gives all one name"
+                )
             )
         value = names.constants.get("time", _take(given, names.time))
         if value is _MISSING or value is None:
-            return Fault(f"has no time in the field {names.time!r}; --time names another field")
+            return Fault(
+                f"has no time in the field {names.time!r}{_among(record)}; --time names another"
+            )
         moment = self.moments.read(value, now)
         if moment is None:
-            return Fault(f"has a time that is none from 1971 to an hour ahead: {value!r:.100}")
+            return Fault(
+                f"has a time that is none from 1971 to an hour ahead: {value!r:.100}"
+                + (f"; {self.moments.advice}" if isinstance(value, str) else "")
+            )
         owner = names.constants.get("distinct_id", _take(given, names.distinct_id))
         insert_id = _take(given, names.insert_id)
         ip = _take(given, names.ip)
@@ -107,6 +120,7 @@ class Mapper:
         if owner is _MISSING or owner is None:
             return Fault(
                 f"says neither with {wanted} nor with {self.fields.distinct_id!r} whose it is"
+                f"{_among(record)}; --distinct-id names another field"
             )
         given.pop("$group_key", None)
         about = {name: given.pop(name) for name in _ABOUT & given.keys()}
@@ -144,6 +158,13 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(inside, Mapping):
         return dict(record)
     return {**inside, **{name: value for name, value in record.items() if name != "properties"}}
+
+
+def _among(record: Mapping[str, Any]) -> str:
+    """Tell what *record* has instead of what was looked for."""
+    names = [str(name) for name in _flat(record)]
+    shown = ", ".join(f"{name!r:.40}" for name in names[:_NAMED])
+    return f"; it has {shown}{', …' * (len(names) > _NAMED)}" if names else "; it is empty"
 
 
 def _take(given: dict[str, Any], path: str) -> Any:  # noqa: ANN401 -- any field

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from mixpanel_export._ids import SURELY_MS, as_time
 from mixpanel_export.cli.backfill._trouble import Unusable
@@ -33,7 +33,9 @@ def zone_named(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise Unusable(f"there is no time zone {name!r}; they are named as Europe/Berlin") from None
+        alike = [each for each in available_timezones() if name.lower() in each.lower().split("/")]
+        meant = f"did you mean {min(alike)}?" if alike else "they are named as Europe/Berlin"
+        raise Unusable(f"there is no time zone {name!r}; {meant}") from None
 
 
 class Moments:
@@ -52,6 +54,13 @@ class Moments:
         self._zone = zone
         self._pattern = pattern
         self._unzoned = unzoned
+
+    @property
+    def advice(self) -> str:
+        """What to do about a text that is not understood."""
+        if self._pattern is None:
+            return "--time-format says how times are written, as '%d/%m/%Y %H:%M'"
+        return f"--time-format says that it is written as {self._pattern!r}"
 
     def read(self, value: object, now: float) -> int | None:
         """

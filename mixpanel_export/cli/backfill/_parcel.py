@@ -101,7 +101,7 @@ class Packer:
         """
         shift = place(source, 0)
         places = [shift + number for number in numbers]
-        if all(type(result) is bytes for result in results):
+        if set(map(type, results)) <= {bytes}:
             self._add_lines(results, places, shift + end)
             return
         for result, start, until in zip(results, places, [*places[1:], shift + end], strict=True):

@@ -25,8 +25,10 @@ from mixpanel_export.cli.backfill._trouble import Damage, Fault, Unusable
 if TYPE_CHECKING:
     from mixpanel_export._settings import Settings
 
-# So many faults of a source are shown as they are found; all are in the file of rejected records.
+# So many faults of a source are shown as they are found, and so many that are alike; all are in the
+# file of rejected records.
 _SHOWN: Final = 10
+_ALIKE: Final = 3
 
 # So many lines does a dry run show.
 _EXAMPLES: Final = 3
@@ -94,11 +96,15 @@ class Run:
         self._stopped = stopped
         #: Why it gave up; empty if it did not.
         self.failure = ""
+        #: What was raised meanwhile, if that is why.
+        self.error: Exception | None = None
         #: How many sources could not be read to their end.
         self.damaged = 0
         self._maker = Maker(job.settings, job.rules, hint=self._hint)
         self._names: dict[int, tuple[str, str]] = {}
         self._shown: Counter[str] = Counter()
+        self._alike: Counter[tuple[str, str]] = Counter()
+        self._hushed: set[str] = set()
         self._reading = 0  # the index of the source that is read
         self._hinted: set[str] = set()
         self._examples = 0
@@ -124,7 +130,7 @@ class Run:
         packer.flush()
         if self._shipping is not None:
             self._shipping.finish(self._stopped)
-            self.failure = self._shipping.failure
+            self.failure, self.error = self._shipping.failure, self._shipping.error
 
     def _is_over(self) -> bool:
         return self._stopped() or (self._shipping is not None and bool(self._shipping.failure))
@@ -211,13 +217,17 @@ class Run:
 
     def _show(self, where: int | None, reason: str, column: int | None = None) -> None:
         name, unit, number = self._place(where)
-        self._shown[name] += 1
-        if self._shown[name] > _SHOWN:
+        if self._shown[name] >= _SHOWN or self._alike[name, reason] >= _ALIKE:
             return
+        self._shown[name] += 1
+        self._alike[name, reason] += 1
         at = f", column {column:,}" if column else ""
         self._tell(f"{name}, {unit} {number or 0:,}{at}: {reason}")
         if self._shown[name] == _SHOWN:
             self._tell(f"{name}: what else is wrong is only counted here")
+        elif self._alike[name, reason] == _ALIKE and name not in self._hushed:
+            self._hushed.add(name)
+            self._tell(f"{name}: what else is wrong in the same way is only counted here")
 
 
 def newest_first(sources: Sequence[Source], reading: Reading, rules: Rules) -> list[Source]:

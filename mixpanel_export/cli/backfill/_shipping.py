@@ -16,6 +16,7 @@ from mixpanel_export._outcome import Misconfigured, Rejection, Retryable
 from mixpanel_export._sender import Attempt, Sender, Shipment
 from mixpanel_export._transport import HttpxTransport
 from mixpanel_export.cli.backfill._books import Books
+from mixpanel_export.cli.backfill._gzip import compressed
 from mixpanel_export.cli.backfill._parcel import Parcel
 from mixpanel_export.cli.backfill._window import Window
 
@@ -84,6 +85,8 @@ class Shipping:
         self._last_verdict = clock.monotonic()
         #: Why it gave up; empty if it did not.
         self.failure = ""
+        #: What was raised on a thread, if that is why.
+        self.error: Exception | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"mixpanel-import-{number}", daemon=True)
             for number in range(settings.connections)
@@ -101,11 +104,10 @@ class Shipping:
         batch = None
         if parcel.lines:
             batch = Batch.of(
-                parcel.lines,
-                gzip=self._settings.gzip,
-                lane=parcel.lane,
-                repeatable=parcel.repeatable,
+                parcel.lines, gzip=False, lane=parcel.lane, repeatable=parcel.repeatable
             )
+            if self._settings.gzip:
+                batch = compressed(batch)
             # The batch has them, in a tenth of the room.
             parcel.lines.clear()
         self._put((parcel, batch), stopped)
@@ -142,6 +144,7 @@ class Shipping:
                 if outcome is not None:
                     self._settle(outcome)
         except Exception as error:  # noqa: BLE001 -- a full disk, say: nothing may go on unrecorded
+            self.error = error
             self._fail(f"{type(error).__name__}: {error}")
 
     def _fail(self, reason: str) -> None:
@@ -190,7 +193,7 @@ class Shipping:
             )
             self._fail(
                 f"{self._settings.host} answers {answer}; the credentials, the region or the"
-                " address are wrong"
+                " address are wrong: mixpanel-export check says which"
             )
         elif isinstance(outcome, Retryable):
             books.retries += 1
@@ -198,7 +201,8 @@ class Shipping:
             silence = self._clock.monotonic() - self._last_verdict
             if silence > self._patience:
                 self._fail(
-                    f"{self._settings.host} gave no verdict for {silence:.0f} s: {outcome.reason}"
+                    f"{self._settings.host} gave no verdict for {silence:.0f} s: {outcome.reason};"
+                    " mixpanel-export check looks for the cause"
                 )
         else:
             books.trouble = ""

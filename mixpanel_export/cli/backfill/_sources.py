@@ -100,7 +100,8 @@ def find(arguments: Iterable[str]) -> list[Source]:
         else:
             sources = _local(argument)
         if not sources:
-            raise Unusable(f"{argument}: there is no such file")
+            what = "no file matches" if glob.has_magic(argument) else "there is no such file"
+            raise Unusable(f"{argument}: {what}")
         found.update((source.name, source) for source in sources)
     return list(found.values())
 

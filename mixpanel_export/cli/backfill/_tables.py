@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mixpanel_export.cli.backfill._pieces import MAX_RECORD, Chunk, lines
 from mixpanel_export.cli.backfill._sources import Source, reading
-from mixpanel_export.cli.backfill._trouble import Damage, Fault, Unusable, excerpt
+from mixpanel_export.cli.backfill._trouble import NOT_UTF_8, Damage, Fault, Unusable, excerpt
 
 # So many lines may one row take, if there are line breaks within quotes. A quote that is never
 # closed would otherwise swallow the rest of the file.
@@ -58,6 +58,8 @@ def table(pieces: Iterable[bytes], delimiter: str | None, *, typed: bool) -> Ite
 
 def _check(header: list[str]) -> list[str]:
     names = [name.strip() for name in header]
+    if names[0][:1] in {"{", "["}:
+        raise Damage("line 1, column 1: this is no header, but JSON: try it without --format")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise Damage(f"the header names the column {repeated[0]!r} twice")
     return names
@@ -147,7 +149,7 @@ class _Rows:
         try:
             decoded = text.decode()
         except UnicodeDecodeError as error:
-            return Fault("is not UTF-8", excerpt(text), error.start + 1)
+            return Fault(NOT_UTF_8, excerpt(text), error.start + 1)
         if self._delimiter is None:
             self._delimiter = max(_DELIMITERS, key=decoded.count)
         try:

@@ -8,6 +8,11 @@ from typing import Final
 #: So much of a record that cannot be read is shown and kept, in characters.
 EXCERPT: Final = 2_000
 
+#: Why a text cannot be read; most often it is one of an old Windows.
+NOT_UTF_8: Final = (
+    "is not UTF-8; another encoding is to be converted, as with iconv -f CP1252 -t UTF-8"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

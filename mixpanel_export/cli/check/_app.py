@@ -11,11 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from logging.handlers import MemoryHandler, QueueListener
+from pathlib import PurePath
 from typing import Any, Final
 
 from mixpanel_export import MixpanelHandler, MixpanelProcessor, Settings
 from mixpanel_export._door import Door
 from mixpanel_export._plan import FRAMEWORKS, OURS
+from mixpanel_export.cli._plainly import origin
 from mixpanel_export.cli.check._finding import Finding
 from mixpanel_export.testing import capture_events
 
@@ -37,9 +39,12 @@ def load(target: str, stack: ExitStack) -> Iterator[Finding]:
     try:
         _import(target)
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- somebody else's code
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = " ".join(f"{type(error).__name__}: {error}{origin(error)}".split())
         module = target.partition(":")[0]
         fix = f"run check where the application runs; python -c 'import {module}' shows more"
+        if module.endswith(".py") or "/" in module:
+            named = ".".join(PurePath(module).with_suffix("").parts)
+            fix = f"name it as a module, from the folder that it is imported from: --app {named}"
         yield Finding("app", "problem", f"{target} cannot be imported: {text}", fix)
         return
     yield Finding("app", "ok", f"{target} is imported")

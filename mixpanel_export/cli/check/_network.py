@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from mixpanel_export import Settings
 from mixpanel_export._batch import Lane
 from mixpanel_export._clock import Clock
 from mixpanel_export._limits import MAX_AHEAD_MS, PROJECT_SECRET_END
-from mixpanel_export._settings import is_loopback
 from mixpanel_export._transport import _context
 from mixpanel_export.cli.check._finding import Finding, Level
-from mixpanel_export.cli.check._probe import Answer, ask_door, ask_import
+from mixpanel_export.cli.check._probe import Answer, ask_door, ask_import, proxy_of
 
 # By so much, in seconds, clocks that are set by the network do not differ. Ours.
 _CLOSE: Final = 10.0
@@ -239,13 +237,12 @@ def _way(settings: Settings) -> Iterator[Finding]:
         fix = "unset MIXPANEL_DISABLED, or the keyword disabled"
         yield Finding("settings", "problem", "disabled is set: nothing is sent", fix)
     address = urlsplit(settings.host)
-    host = address.hostname or ""
     if settings.exposed:
         text = f"{settings.host} is plain HTTP: the credentials travel in clear"
         yield Finding("TLS", "problem", text, "use https://")
-    proxy = None if is_loopback(host) or proxy_bypass(host) else _proxy(address.scheme)
+    proxy = proxy_of(settings)
     if proxy:
-        yield Finding("proxy", "note", f"requests go through {_masked(proxy)}")
+        yield Finding("proxy", "note", f"requests go through {proxy}")
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         path = os.environ.get(name)
         if path and not os.path.exists(path):  # noqa: PTH110 -- a text
@@ -253,18 +250,7 @@ def _way(settings: Settings) -> Iterator[Finding]:
             yield Finding("TLS", "problem", f"{name} names {path}, which is not there", fix)
             return
     if address.scheme == "https" and not proxy:
-        yield from _tls(host, address.port or 443, settings.connect_timeout)
-
-
-def _proxy(scheme: str) -> str | None:
-    proxies = getproxies()
-    return proxies.get(scheme) or proxies.get("all")
-
-
-def _masked(proxy: str) -> str:
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{'***@' if parts.username else ''}{parts.hostname}{port}"
+        yield from _tls(address.hostname or "", address.port or 443, settings.connect_timeout)
 
 
 def _tls(host: str, port: int, timeout: float) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -24,6 +25,7 @@ from mixpanel_export._batch import Batch, Lane
 from mixpanel_export._clock import Clock, Deadline
 from mixpanel_export._exceptions import TransportError
 from mixpanel_export._outcome import Delivered, Misconfigured, Refused, Retryable, read_response
+from mixpanel_export._settings import is_loopback
 from mixpanel_export._transport import HttpxTransport, Transport
 from mixpanel_export._wire import Request, Response, encode
 
@@ -69,6 +71,21 @@ def ask_door(settings: Settings, lane: Lane, clock: Clock) -> Answer:
     line = b'{"properties":{"ip":"0"}}' if lane is Lane.TRACK else b'{"$ip":"0"}'
     batch = Batch.of([line], gzip=settings.gzip and lane is Lane.TRACK, lane=lane)
     return _ask(settings, encode(batch, settings), batch, clock)
+
+
+def proxy_of(settings: Settings) -> str | None:
+    """Name the proxy that requests go through, without its credentials; None if there is none."""
+    address = urlsplit(settings.host)
+    host = address.hostname or ""
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{'***@' if parts.username else ''}{parts.hostname}{port}"
 
 
 def _ask(settings: Settings, request: Request, batch: Batch, clock: Clock) -> Answer:
@@ -135,6 +152,11 @@ def _describe(  # noqa: PLR0911 -- one for each thing that can go wrong
         )
     if any_of(httpx.ProxyError):
         return f"the proxy refuses: {error}", "see HTTPS_PROXY and NO_PROXY, or ask who runs it"
+    if (proxy := proxy_of(settings)) and any_of(httpx.ConnectError):
+        return (
+            f"the proxy {proxy} cannot be reached: {error}",
+            "look at HTTPS_PROXY, or name this host in NO_PROXY",
+        )
     if any_of(socket.gaierror):
         return f"the name {host} is not known", "look at base_url, and at the DNS of this machine"
     if any_of(ConnectionRefusedError):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
+from mixpanel_export._plan import MARKS
+
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk.trace import ReadableSpan
@@ -29,6 +31,11 @@ class NotSpokenError(ValueError):
 def log_record(said: Json) -> logging.LogRecord:
     """Make a log record of a message, its `args`, and fields: in `extra`, beside it, or both."""
     fields = dict(said)
+    if "event" in fields and not any(name in fields for name in (*_MESSAGE, *MARKS)):
+        raise NotSpokenError(
+            "what a logger says is its message; with event it is a line of structlog, --door"
+            " structlog, or submitted by hand, --door event"
+        )
     message = _take(fields, _MESSAGE, "")
     level = _take(fields, _LEVEL, "INFO")
     name = str(_take(fields, _LOGGER, "root"))
