@@ -199,5 +199,5 @@ ROWS = {
         ask=kill,
         systems=("spool", *LIBRARIES),
     ),
-    "import": Row(title="import", ask=imports),
+    "import": Row(title="import", ask=imports, systems=(*LIBRARIES, "handler")),
 }

@@ -317,6 +317,7 @@ VARIANTS = {
     "floor": System(
         "logging alone", lambda _: Client(logged_to(logging.NullHandler()), nothing), ()
     ),
+    "handler": System("with the handler", open_ours, _OURS, "mixpanel_export._handler"),
     "spool": System("with a spool", open_spool, _OURS),
     "structlog": System("structlog", open_structlog, _OURS + _STRUCTLOG),
     "structlog alone": System("structlog alone", lambda _: Client(said_to(), nothing), _STRUCTLOG),
