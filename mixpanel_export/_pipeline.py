@@ -895,8 +895,7 @@ class Pipeline:
     @staticmethod
     def _is_used(process: _Process) -> bool:
         """Say whether anything was taken in; before that nothing is started, not even to end it."""
-        queue = process.engine.queue
-        return any(process.engine.mark()) or queue.held_events > 0 or queue.adopted > 0
+        return any(process.engine.mark()) or process.engine.queue.adopted > 0
 
     @staticmethod
     def _give_up(process: _Process) -> int:

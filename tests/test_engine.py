@@ -39,9 +39,8 @@ class Bench:
         self.transport = ScriptedTransport(*answers)
         self.sender = Sender(self.settings, self.transport, clock=self.clock, random=lambda: 0.5)
         self.rings = 0
-        self.engine = Engine(
-            self.settings, clock=self.clock, notices=Notices(self.clock), ring=self.ring
-        )
+        self.notices = Notices(self.clock)
+        self.engine = Engine(self.settings, clock=self.clock, notices=self.notices, ring=self.ring)
         self.put_so_far = 0
 
     def ring(self) -> None:
@@ -109,6 +108,13 @@ class Bench:
         assert stats.accepted + stats.adopted == final + stats.queued
 
 
+def test_without_a_spool_nothing_is_on_disk() -> None:
+    """
+    Nobody has to look after what is not there.
+    """
+    assert Bench().engine.spool is None
+
+
 def test_a_single_event_leaves_soon() -> None:
     """
     The first event of an idle pipeline waits a quarter of a second for company.
@@ -162,6 +168,23 @@ def test_a_shorter_interval_shortens_the_first_wait() -> None:
     bench.put()
 
     assert bench.pack() == 1
+
+
+def test_looking_for_nothing_delays_nothing() -> None:
+    """
+    The next event waits for company as long as the first, however often nothing was there.
+    """
+    bench = Bench()
+    bench.put()
+    bench.run()
+    bench.clock.advance(100.0)
+
+    looked = bench.pack()
+    bench.put()
+    bench.pack()
+
+    assert looked == 0
+    assert bench.engine.wait() == FIRST_WAIT
 
 
 def test_partial_batches_wait_while_others_are_stuck() -> None:
@@ -800,6 +823,21 @@ def test_the_oldest_age_is_that_of_the_oldest() -> None:
     assert age == 2.5
 
 
+def test_what_is_given_up_ages_no_more() -> None:
+    """
+    Where nothing is held, nothing is old.
+    """
+    bench = Bench()
+    bench.put()
+    bench.engine.wait()
+    bench.clock.advance(10.0)
+    before = bench.engine.stats.oldest_age
+
+    bench.engine.abandon()
+
+    assert (before, bench.engine.stats.oldest_age) == (10.0, 0.0)
+
+
 def test_waiting_for_company_makes_older() -> None:
     """
     The age of a batch is that of its first event, not of its seal.
@@ -933,6 +971,13 @@ def test_each_trouble_is_told_in_words_that_help(caplog: pytest.LogCaptureFixtur
         f"Mixpanel does not take events from here ({why}); {check}; events are kept meanwhile",
         f"the queue is full: 1 events were not accepted so far; {full}",
         "1 updates such as increments may or may not have been applied; they are not sent again",
+    ]
+    assert list(bench.notices._kinds) == [
+        "unreachable",
+        "evicted",
+        "misconfigured",
+        "full",
+        "unknown",
     ]
 
 
@@ -1458,6 +1503,32 @@ def test_only_one_packs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert meanwhile == [False]
     assert packed == 2
+
+
+def test_a_signal_handler_may_pack_between_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What it has left is sealed as if nothing had been, and is as old as it is.
+    """
+    bench = Bench()
+    bench.put(20)
+    is_due = bench.engine._seal_due
+    handled: list[bool] = []
+
+    def interrupted() -> bool:
+        due = is_due()
+        if not handled:
+            handled.append(True)
+            handled.append(bench.engine.pack())
+        return due
+
+    monkeypatch.setattr(bench.engine, "_seal_due", interrupted)
+
+    packed = bench.engine.pack()
+    bench.clock.advance(1.0)
+
+    assert (packed, handled) == (True, [True, True])
+    assert bench.engine.sendable == 2
+    assert bench.engine.stats.oldest_age == 1.0
 
 
 def test_a_gate_that_opens_unseen_is_not_forgotten() -> None:
