@@ -298,6 +298,24 @@ def test_a_failed_batch_is_sent_again_byte_for_byte() -> None:
     assert len({request.body for request in bench.transport.requests}) == 1
 
 
+def test_what_is_in_flight_is_counted_in_events() -> None:
+    """
+    From the request to its answer.
+    """
+    bench = Bench()
+    bench.put(15)
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+    flying = [bench.engine.next(), bench.engine.next()]
+    before = bench.engine.in_flight
+
+    for shipment in flying:
+        assert shipment is not None
+        bench.finish(shipment)
+
+    assert (before, bench.engine.in_flight) == (15, 0)
+
+
 def test_other_batches_pass_one_that_waits() -> None:
     """
     A batch that waits for its retry does not hold up the next one.
@@ -456,6 +474,18 @@ def test_wrong_credentials_pause_everything(caplog: pytest.LogCaptureFixture) ->
     assert (bench.engine.stats.delivered, bench.engine.stats.retries) == (30, 2)
     assert bench.clock.monotonic() >= 120.0
     assert "token" in caplog.messages[0]
+
+
+def test_with_wrong_credentials_one_batch_at_a_time_asks() -> None:
+    """
+    Once a minute, however many wait and whichever of them asked before.
+    """
+    bench = Bench(*[WRONG_TOKEN] * 20)
+    bench.put(20)
+
+    bench.run(230.0)
+
+    assert len(bench.transport.requests) == 4
 
 
 def test_too_large_a_batch_arrives_in_pieces() -> None:
@@ -1300,16 +1330,19 @@ def test_a_batch_that_breaks_the_server_alone_is_halved() -> None:
     While others succeed, one that keeps failing with 5xx is made smaller, down to one event.
     """
     bench, transport = allergic()
+    pauses: list[float] = []
 
     for _ in range(20):
         bench.put(10)
         bench.pack()
         bench.clock.advance(100.0)
-        while bench.send():
-            pass
+        while attempt := bench.send():
+            pauses += [attempt.pause] if attempt.again else []
 
     # The first failure of the whole says nothing yet; then three in a row do, with each size.
     assert transport.sizes == [10] * 4 + [5] * 3 + [2] * 3 + [1] * 9
+    # Each size waits as if nothing had failed before.
+    assert pauses[:13] == [2.0, 4.0, 8.0, 16.0] + [2.0, 4.0, 8.0] * 3
     stats = bench.engine.stats
     assert stats.queued == 1
     assert stats.delivered == stats.accepted - 1
@@ -1391,6 +1424,28 @@ def test_after_an_outage_waits_begin_anew() -> None:
     assert failed.pause == 2.0
 
 
+def test_after_an_outage_the_waits_of_updates_begin_anew_too() -> None:
+    """
+    Those at the head of their lane, which is all that was tried.
+    """
+    bench = Bench(*[503] * CIRCUIT_FAILURES)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.put(10)
+    bench.engine.want(bench.engine.mark())
+    while not bench.engine.stats.delivered:
+        bench.pack()
+        bench.clock.advance(1.0)
+        bench.send()
+    bench.transport = ScriptedTransport(503)
+    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
+
+    failed = bench.send()
+
+    assert failed is not None
+    assert lanes_of(bench) == ["engage"]
+    assert failed.pause == 2.0
+
+
 def test_a_batch_is_not_halved_for_an_outage() -> None:
     """
     Failures count against it only if something succeeded since the last one.
@@ -1424,6 +1479,20 @@ def test_requests_keep_to_their_pace() -> None:
     assert second is None
     assert pause == pytest.approx(60.0)
     assert bench.clock.monotonic() == pytest.approx(240.0)
+
+
+def test_a_request_that_was_made_twice_is_paid_for_twice() -> None:
+    """
+    The first met a connection that was closed meanwhile; the server may have counted it.
+    """
+    bench = Bench(TransportError("closed", stale=True), requests_per_hour=60)
+    bench.put(20)
+    bench.pack()
+
+    bench.send()
+
+    assert bench.engine.stats.requests == 2
+    assert bench.engine.wait() == pytest.approx(120.0)
 
 
 def test_going_on_after_haste() -> None:

@@ -157,6 +157,26 @@ def test_events_that_wait_for_a_retry_do_not_keep_others_on_the_disk(tmp_path: P
     assert (stats.delivered, stats.queued) == (6, 3)
 
 
+def test_no_more_than_so_many_wait_for_a_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What fails takes memory; when it is as much as there may be, the rest stays on the disk.
+    """
+    monkeypatch.setattr("mixpanel_export._engine.PARKED", 2)
+    bench = Bench(tmp_path, batch_events=1, connections=1, backoff_initial=60.0)
+    bench.sender = Sender(bench.settings, Allergic(), clock=bench.clock, random=lambda: 0.5)
+    for number in (0, 10, 1, 11, 12, 13):
+        assert bench.engine.queue.put(b'{"n":%d}' % number)
+
+    bench.run()
+    waiting = len(bench.engine.queue)
+    bench.engine.stop()
+    bench.spool.close()
+
+    assert waiting == 3
+
+
 def test_a_backlog_waits_on_the_disk(bench: Callable[..., Bench]) -> None:
     """
     No more is sealed than there may be connections; the rest takes no memory.
