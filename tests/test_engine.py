@@ -1405,6 +1405,25 @@ def test_an_address_that_is_wrong_for_updates_only_does_not_slow_events_down() -
     assert 4 <= lanes_of(bench).count("engage") - asked <= 6
 
 
+def test_a_backlog_of_events_does_not_hold_an_update_back() -> None:
+    """
+    One that failed goes first again when it is due, as long as requests need not be few.
+    """
+    bench = Bench(503)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+    bench.send()
+    bench.put(20)
+    bench.pack()
+    bench.clock.advance(2.0)
+
+    bench.send()
+    bench.send()
+
+    assert lanes_of(bench) == ["engage", "engage", "import"]
+
+
 def test_after_an_outage_waits_begin_anew() -> None:
     """
     What failed often while nobody answered has not failed since.
