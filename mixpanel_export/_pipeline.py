@@ -159,15 +159,17 @@ class _Process:
         # Not earlier: gevent's threads need gevent's bell, and gevent may be here since just now.
         self.bell = queue.SimpleQueue()
         self.rung = False
+        # First, since a worker that retires at once ends it.
+        self.start_keeper()
         try:
             # Not threading.Thread: its start takes a lock that may be held by the very code which a
             # signal handler or a finaliser interrupted, and it waits for the thread.
             _thread.start_new_thread(self.work, ())
         except RuntimeError:
             # The interpreter is exiting; flush and close deliver on their own thread.
+            self.keeper = None
             self.token.append(True)
             return False
-        self.start_keeper()
         return True
 
     def start_keeper(self) -> None:

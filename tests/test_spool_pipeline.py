@@ -607,6 +607,7 @@ def test_no_thread_for_the_disk(
     monkeypatch.setattr(_thread, "start_new_thread", _no_thread)
     pipeline = start(max_bytes=SEGMENT_BYTES)
     pipeline.submit(Event("A"))
+    assert pipeline._process.keeper is None
     pipeline._process.start_keeper()
 
     assert pipeline.flush(10.0)
@@ -616,6 +617,29 @@ def test_no_thread_for_the_disk(
 
 def _no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_a_worker_that_retires_at_once_leaves_nobody_behind(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It may be done before its starter goes on; then nobody would end the care for the disk.
+    """
+    process = start()._process
+    started: list[str] = []
+
+    def at_once(function: Callable[..., object], _arguments: object) -> None:
+        started.append(function.__name__)
+        if function == process.work:
+            process.work()
+
+    monkeypatch.setattr(_thread, "start_new_thread", at_once)
+    process.retiring = True
+
+    process.start()
+
+    assert sorted(started) == ["look_after", "work"]
+    assert process.keeper is None
 
 
 def test_what_others_left_can_be_waited_for(
