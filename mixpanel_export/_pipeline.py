@@ -159,15 +159,17 @@ class _Process:
         # Not earlier: gevent's threads need gevent's bell, and gevent may be here since just now.
         self.bell = queue.SimpleQueue()
         self.rung = False
+        # First, since a worker that retires at once ends it.
+        self.start_keeper()
         try:
             # Not threading.Thread: its start takes a lock that may be held by the very code which a
             # signal handler or a finaliser interrupted, and it waits for the thread.
             _thread.start_new_thread(self.work, ())
         except RuntimeError:
             # The interpreter is exiting; flush and close deliver on their own thread.
+            self.keeper = None
             self.token.append(True)
             return False
-        self.start_keeper()
         return True
 
     def start_keeper(self) -> None:
@@ -895,8 +897,7 @@ class Pipeline:
     @staticmethod
     def _is_used(process: _Process) -> bool:
         """Say whether anything was taken in; before that nothing is started, not even to end it."""
-        queue = process.engine.queue
-        return any(process.engine.mark()) or queue.held_events > 0 or queue.adopted > 0
+        return any(process.engine.mark()) or process.engine.queue.adopted > 0
 
     @staticmethod
     def _give_up(process: _Process) -> int:

@@ -39,9 +39,8 @@ class Bench:
         self.transport = ScriptedTransport(*answers)
         self.sender = Sender(self.settings, self.transport, clock=self.clock, random=lambda: 0.5)
         self.rings = 0
-        self.engine = Engine(
-            self.settings, clock=self.clock, notices=Notices(self.clock), ring=self.ring
-        )
+        self.notices = Notices(self.clock)
+        self.engine = Engine(self.settings, clock=self.clock, notices=self.notices, ring=self.ring)
         self.put_so_far = 0
 
     def ring(self) -> None:
@@ -109,6 +108,13 @@ class Bench:
         assert stats.accepted + stats.adopted == final + stats.queued
 
 
+def test_without_a_spool_nothing_is_on_disk() -> None:
+    """
+    Nobody has to look after what is not there.
+    """
+    assert Bench().engine.spool is None
+
+
 def test_a_single_event_leaves_soon() -> None:
     """
     The first event of an idle pipeline waits a quarter of a second for company.
@@ -162,6 +168,23 @@ def test_a_shorter_interval_shortens_the_first_wait() -> None:
     bench.put()
 
     assert bench.pack() == 1
+
+
+def test_looking_for_nothing_delays_nothing() -> None:
+    """
+    The next event waits for company as long as the first, however often nothing was there.
+    """
+    bench = Bench()
+    bench.put()
+    bench.run()
+    bench.clock.advance(100.0)
+
+    looked = bench.pack()
+    bench.put()
+    bench.pack()
+
+    assert looked == 0
+    assert bench.engine.wait() == FIRST_WAIT
 
 
 def test_partial_batches_wait_while_others_are_stuck() -> None:
@@ -273,6 +296,24 @@ def test_a_failed_batch_is_sent_again_byte_for_byte() -> None:
     assert bench.engine.stats.delivered == 10
     assert bench.engine.stats.retries == 2
     assert len({request.body for request in bench.transport.requests}) == 1
+
+
+def test_what_is_in_flight_is_counted_in_events() -> None:
+    """
+    From the request to its answer.
+    """
+    bench = Bench()
+    bench.put(15)
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+    flying = [bench.engine.next(), bench.engine.next()]
+    before = bench.engine.in_flight
+
+    for shipment in flying:
+        assert shipment is not None
+        bench.finish(shipment)
+
+    assert (before, bench.engine.in_flight) == (15, 0)
 
 
 def test_other_batches_pass_one_that_waits() -> None:
@@ -433,6 +474,18 @@ def test_wrong_credentials_pause_everything(caplog: pytest.LogCaptureFixture) ->
     assert (bench.engine.stats.delivered, bench.engine.stats.retries) == (30, 2)
     assert bench.clock.monotonic() >= 120.0
     assert "token" in caplog.messages[0]
+
+
+def test_with_wrong_credentials_one_batch_at_a_time_asks() -> None:
+    """
+    Once a minute, however many wait and whichever of them asked before.
+    """
+    bench = Bench(*[WRONG_TOKEN] * 20)
+    bench.put(20)
+
+    bench.run(230.0)
+
+    assert len(bench.transport.requests) == 4
 
 
 def test_too_large_a_batch_arrives_in_pieces() -> None:
@@ -800,6 +853,21 @@ def test_the_oldest_age_is_that_of_the_oldest() -> None:
     assert age == 2.5
 
 
+def test_what_is_given_up_ages_no_more() -> None:
+    """
+    Where nothing is held, nothing is old.
+    """
+    bench = Bench()
+    bench.put()
+    bench.engine.wait()
+    bench.clock.advance(10.0)
+    before = bench.engine.stats.oldest_age
+
+    bench.engine.abandon()
+
+    assert (before, bench.engine.stats.oldest_age) == (10.0, 0.0)
+
+
 def test_waiting_for_company_makes_older() -> None:
     """
     The age of a batch is that of its first event, not of its seal.
@@ -933,6 +1001,13 @@ def test_each_trouble_is_told_in_words_that_help(caplog: pytest.LogCaptureFixtur
         f"Mixpanel does not take events from here ({why}); {check}; events are kept meanwhile",
         f"the queue is full: 1 events were not accepted so far; {full}",
         "1 updates such as increments may or may not have been applied; they are not sent again",
+    ]
+    assert list(bench.notices._kinds) == [
+        "unreachable",
+        "evicted",
+        "misconfigured",
+        "full",
+        "unknown",
     ]
 
 
@@ -1255,16 +1330,19 @@ def test_a_batch_that_breaks_the_server_alone_is_halved() -> None:
     While others succeed, one that keeps failing with 5xx is made smaller, down to one event.
     """
     bench, transport = allergic()
+    pauses: list[float] = []
 
     for _ in range(20):
         bench.put(10)
         bench.pack()
         bench.clock.advance(100.0)
-        while bench.send():
-            pass
+        while attempt := bench.send():
+            pauses += [attempt.pause] if attempt.again else []
 
     # The first failure of the whole says nothing yet; then three in a row do, with each size.
     assert transport.sizes == [10] * 4 + [5] * 3 + [2] * 3 + [1] * 9
+    # Each size waits as if nothing had failed before.
+    assert pauses[:13] == [2.0, 4.0, 8.0, 16.0] + [2.0, 4.0, 8.0] * 3
     stats = bench.engine.stats
     assert stats.queued == 1
     assert stats.delivered == stats.accepted - 1
@@ -1327,6 +1405,25 @@ def test_an_address_that_is_wrong_for_updates_only_does_not_slow_events_down() -
     assert 4 <= lanes_of(bench).count("engage") - asked <= 6
 
 
+def test_a_backlog_of_events_does_not_hold_an_update_back() -> None:
+    """
+    One that failed goes first again when it is due, as long as requests need not be few.
+    """
+    bench = Bench(503)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.engine.want(bench.engine.mark())
+    bench.pack()
+    bench.send()
+    bench.put(20)
+    bench.pack()
+    bench.clock.advance(2.0)
+
+    bench.send()
+    bench.send()
+
+    assert lanes_of(bench) == ["engage", "engage", "import"]
+
+
 def test_after_an_outage_waits_begin_anew() -> None:
     """
     What failed often while nobody answered has not failed since.
@@ -1343,6 +1440,28 @@ def test_after_an_outage_waits_begin_anew() -> None:
     failed = bench.send()
 
     assert failed is not None
+    assert failed.pause == 2.0
+
+
+def test_after_an_outage_the_waits_of_updates_begin_anew_too() -> None:
+    """
+    Those at the head of their lane, which is all that was tried.
+    """
+    bench = Bench(*[503] * CIRCUIT_FAILURES)
+    bench.engine.queue.put_aside(set_plan(1))
+    bench.put(10)
+    bench.engine.want(bench.engine.mark())
+    while not bench.engine.stats.delivered:
+        bench.pack()
+        bench.clock.advance(1.0)
+        bench.send()
+    bench.transport = ScriptedTransport(503)
+    bench.sender = Sender(bench.settings, bench.transport, clock=bench.clock, random=lambda: 0.5)
+
+    failed = bench.send()
+
+    assert failed is not None
+    assert lanes_of(bench) == ["engage"]
     assert failed.pause == 2.0
 
 
@@ -1379,6 +1498,20 @@ def test_requests_keep_to_their_pace() -> None:
     assert second is None
     assert pause == pytest.approx(60.0)
     assert bench.clock.monotonic() == pytest.approx(240.0)
+
+
+def test_a_request_that_was_made_twice_is_paid_for_twice() -> None:
+    """
+    The first met a connection that was closed meanwhile; the server may have counted it.
+    """
+    bench = Bench(TransportError("closed", stale=True), requests_per_hour=60)
+    bench.put(20)
+    bench.pack()
+
+    bench.send()
+
+    assert bench.engine.stats.requests == 2
+    assert bench.engine.wait() == pytest.approx(120.0)
 
 
 def test_going_on_after_haste() -> None:
@@ -1458,6 +1591,32 @@ def test_only_one_packs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert meanwhile == [False]
     assert packed == 2
+
+
+def test_a_signal_handler_may_pack_between_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What it has left is sealed as if nothing had been, and is as old as it is.
+    """
+    bench = Bench()
+    bench.put(20)
+    is_due = bench.engine._seal_due
+    handled: list[bool] = []
+
+    def interrupted() -> bool:
+        due = is_due()
+        if not handled:
+            handled.append(True)
+            handled.append(bench.engine.pack())
+        return due
+
+    monkeypatch.setattr(bench.engine, "_seal_due", interrupted)
+
+    packed = bench.engine.pack()
+    bench.clock.advance(1.0)
+
+    assert (packed, handled) == (True, [True, True])
+    assert bench.engine.sendable == 2
+    assert bench.engine.stats.oldest_age == 1.0
 
 
 def test_a_gate_that_opens_unseen_is_not_forgotten() -> None:

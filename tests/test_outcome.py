@@ -499,6 +499,17 @@ def test_other_refusals_are_about_the_configuration(status: int) -> None:
             {"token": "t", "base_url": "https://example.com/x"},
             "check the region and base_url: https://example.com/x is no such address of Mixpanel's",
         ),
+        *(
+            (
+                status,
+                {"token": "t", "region": "eu"},
+                (
+                    "check the region and base_url: https://api-eu.mixpanel.com is no such address"
+                    " of Mixpanel's"
+                ),
+            )
+            for status in (302, 405, 410)
+        ),
         (418, {"token": "t"}, "check the token and the region, and base_url"),
     ],
 )

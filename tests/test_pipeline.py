@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import os
+import socket
 import threading
 import time
 import weakref
@@ -117,6 +118,22 @@ def test_an_event_is_delivered(pipeline: Pipeline, transport: ScriptedTransport)
     assert pipeline.health.ok
 
 
+def test_what_carries_it_is_made_where_none_is_given() -> None:
+    """
+    It asks the address of the settings, where nobody listens here.
+    """
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        pipeline = Pipeline(settings_with(None, base_url=f"http://127.0.0.1:{port}"))
+        pipeline.submit(Event("A"))
+
+        eventually(lambda: not pipeline.health.ok)
+
+    assert "ConnectError" in pipeline.health.reason
+    pipeline.close(0.0)
+
+
 def test_insert_ids_are_unique_and_valid(pipeline: Pipeline, transport: ScriptedTransport) -> None:
     """
     Each event has an id of its own, within Mixpanel's rules; those that join identities too.
@@ -144,6 +161,8 @@ def test_nothing_happens_before_the_first_event(transport: ScriptedTransport) ->
     assert pipeline.flush(0.0)
     assert pipeline.stats.accepted == 0
     assert transport.requests == []
+    assert pipeline.closed is False
+    assert list(pipeline.doors) == []
     pipeline.close()
 
 
@@ -151,8 +170,12 @@ def test_no_credentials_is_an_error() -> None:
     """
     A pipeline made by hand cannot work without them.
     """
-    with pytest.raises(SettingsError, match="credentials"):
+    with pytest.raises(SettingsError) as caught:
         Pipeline(Settings())
+
+    assert str(caught.value) == (
+        "there are no credentials; set token, or service_account, service_secret and project_id"
+    )
 
 
 def test_a_disabled_pipeline_takes_nothing(transport: ScriptedTransport) -> None:
@@ -509,6 +532,39 @@ def test_rejections_are_handed_over(
     assert [(each.field, each.message) for each in seen] == [("properties.time", "in the future")]
     assert (pipeline.stats.rejected, pipeline.stats.delivered) == (1, 1)
     assert "rejected 1 events" in caplog.text
+
+
+def test_each_trouble_has_a_limit_of_its_own(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    One that is told often silences no other; a bug anywhere is a bug.
+    """
+
+    def broken(*_args: object) -> None:
+        raise MemoryError
+
+    one_rejected = Response(400, b'{"code":400,"failed_records":[{"index":0,"message":"m"}]}')
+    pipeline = Pipeline(
+        settings_with(
+            ScriptedTransport(one_rejected),
+            on_rejected=broken,
+            transform=lambda event: broken() if event.name == "bad" else event,
+            base_url="http://proxy.example",
+        )
+    )
+    process = pipeline._process
+    for name in ("bad", "good"):
+        pipeline.submit(Event(name))
+    pipeline.flush(10.0)
+    monkeypatch.setattr(process.sender, "attempt", broken)
+    pipeline.submit(Event("lost"))
+    pipeline.close()
+    pipeline.submit(Event("late"))
+
+    kinds = ["exposed", "transform", "rejected", "on_rejected", "bug", "closed"]
+    assert list(process.notices._kinds) == kinds
+    assert len(caplog.messages) == len(kinds)
 
 
 def test_rejections_nobody_asked_for_are_only_counted() -> None:
@@ -900,10 +956,12 @@ def test_the_exit_is_short_when_nothing_answers(caplog: pytest.LogCaptureFixture
     transport = ScriptedTransport(*[503] * 100)
     settings = Settings(token="t", transport=transport, jitter=0.0, backoff_max=2.0)
     pipeline = Pipeline(settings, clock=clock)
+    process = pipeline._process
+    # No worker, which might be quicker.
+    process.token.clear()
     healthy = pipeline.start_exit().left()
     for _ in range(3):
         pipeline.submit(Event("A"))
-        process = pipeline._process
         process.engine.pack()
         shipment = process.engine.next()
         assert shipment is not None
@@ -1036,6 +1094,24 @@ def test_threads_of_a_child_agree_on_what_is_theirs() -> None:
     second = pipeline._current()
 
     assert first is second is pipeline._process
+
+
+def test_a_fork_while_a_child_finds_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Its own child does not go on with what is the first one's.
+    """
+    pipeline = Pipeline(settings_with(ScriptedTransport()))
+    parent = pipeline._process
+    parent.pid = -1
+    first = pipeline._current()
+    # The fork came just before this was written.
+    pipeline._process = parent
+    monkeypatch.setattr(os, "getpid", lambda: -2)
+
+    second = pipeline._current()
+
+    assert second is not first
+    assert (second.pid, parent.heirs) == (-2, {first.pid: first, -2: second})
 
 
 def test_a_closed_pipeline_stays_closed_in_a_child(pipeline: Pipeline) -> None:

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -320,6 +321,31 @@ def test_a_child_of_real_threads_touches_no_connection(
     assert transport.closed == 0
 
 
+@pytest.mark.parametrize(
+    ("module", "verdict"),
+    [
+        ("gevent.thread", True),
+        ("eventlet.green.thread", True),
+        ("_thread", False),
+        ("debugger.gevent", False),
+    ],
+)
+def test_who_stands_in_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, module: str, *, verdict: bool
+) -> None:
+    """
+    Both of those that share the thread that starts them, and nobody else.
+    """
+
+    def start_new_thread() -> None:
+        """Start nothing."""
+
+    start_new_thread.__module__ = module
+    monkeypatch.setattr(_thread, "start_new_thread", start_new_thread)
+
+    assert _pipeline.are_greenlets() is verdict
+
+
 # -- uWSGI ----------------------------------------------------------------------------------------
 
 
@@ -375,12 +401,36 @@ def test_a_process_that_uwsgi_forks_has_no_threads(
             " logs or ends; set lazy-apps or py-call-uwsgi-fork-hooks"
         )
     ]
+    assert list(pipeline._process.notices._kinds) == ["preload"]
     copy_of_a_fork(pipeline._process)
     preloading.worker_id = lambda: 2  # type: ignore[attr-defined] # made up here
     pipeline.submit(Event("worker's"))
     assert pipeline.close()
     assert len(transport.lines) == 7
     assert pipeline.stats.delivered == 7
+
+
+def test_what_a_worker_takes_over_is_done_with(
+    preloading: ModuleType, transport: ScriptedTransport, tmp_path: Path
+) -> None:
+    """
+    Also in the files of the process that put it there: nobody finds it a second time.
+    """
+    pipeline = pipeline_with(transport, spool=tmp_path, batch_events=2)
+    for _ in range(3):
+        pipeline.submit(Event("master's"))
+    pipeline.update_profile("u-1", set={"a": 1}, add={"b": 1})
+    copy_of_a_fork(pipeline._process)
+    preloading.worker_id = lambda: 2  # type: ignore[attr-defined] # made up here
+
+    pipeline.submit(Event("worker's"))
+
+    assert pipeline.close()
+    assert len(transport.lines) == 6
+    heir = pipeline_with(transport, spool=tmp_path)
+    assert heir.adopt(10.0)
+    assert heir.stats.adopted == 0
+    assert heir.close()
 
 
 @pytest.mark.usefixtures("preloading")
@@ -490,3 +540,4 @@ def test_missing_threads_are_told_of(
     assert caplog.messages == [
         "uWSGI runs without threads: most events are delivered at the end only; set enable-threads"
     ]
+    assert list(pipeline._process.notices._kinds) == ["threads"]

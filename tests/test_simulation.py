@@ -81,8 +81,9 @@ def test_every_answer_is_met_in_every_state() -> None:
     for seed in range(10_000):
         cells += run(seed).cells
 
-    rare = {(kind, state): cells[kind, state] for kind in KINDS for state in STATES}
-    assert min(rare.values()) >= 100, sorted(rare.items(), key=lambda each: each[1])[:10]
+    rare = sorted((cells[kind, state], kind, state) for kind in KINDS for state in STATES)
+    print("of", len(rare), "kinds in states the rarest:", *rare[:3])
+    assert rare[0][0] >= 100, rare[:10]
 
 
 # -- whether it would find anything ---------------------------------------------------------------

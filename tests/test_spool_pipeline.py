@@ -15,9 +15,12 @@ from pathlib import Path
 import orjson
 import pytest
 
+from mixpanel_export._batch import Batch
+from mixpanel_export._circuit import FAILURES
 from mixpanel_export._clock import SYSTEM_CLOCK, Clock, Deadline
 from mixpanel_export._engine import Engine
 from mixpanel_export._event import Event
+from mixpanel_export._exceptions import TransportError
 from mixpanel_export._keeper import Keeper
 from mixpanel_export._notice import Notices
 from mixpanel_export._pipeline import Pipeline, delivering, is_delivering
@@ -27,6 +30,7 @@ from mixpanel_export._settings import Settings
 from mixpanel_export._update import Aside, ProfileUpdate, seal_update
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, ScriptedTransport, lines_of
+from tests import spools
 
 QUICK = {"jitter": 0.0, "backoff_initial": 0.01, "flush_interval": 0.01, "shutdown_timeout": 10.0}
 PARTIAL = Response(
@@ -151,6 +155,26 @@ def test_events_that_wait_for_a_retry_do_not_keep_others_on_the_disk(tmp_path: P
     bench.spool.close()
 
     assert (stats.delivered, stats.queued) == (6, 3)
+
+
+def test_no_more_than_so_many_wait_for_a_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What fails takes memory; when it is as much as there may be, the rest stays on the disk.
+    """
+    monkeypatch.setattr("mixpanel_export._engine.PARKED", 2)
+    bench = Bench(tmp_path, batch_events=1, connections=1, backoff_initial=60.0)
+    bench.sender = Sender(bench.settings, Allergic(), clock=bench.clock, random=lambda: 0.5)
+    for number in (0, 10, 1, 11, 12, 13):
+        assert bench.engine.queue.put(b'{"n":%d}' % number)
+
+    bench.run()
+    waiting = len(bench.engine.queue)
+    bench.engine.stop()
+    bench.spool.close()
+
+    assert waiting == 3
 
 
 def test_a_backlog_waits_on_the_disk(bench: Callable[..., Bench]) -> None:
@@ -279,6 +303,110 @@ def test_a_broken_line_stops_nothing(bench: Callable[..., Bench], tmp_path: Path
     assert host.engine.stats.abandoned == 1
     assert host.engine.stats.damaged == 1
     assert host.engine.idle
+
+
+def test_in_an_outage_what_is_parked_is_sealed_enough(bench: Callable[..., Bench]) -> None:
+    """
+    It goes first when there are answers again; the rest stays on the disk.
+    """
+    host = bench(*[503] * FAILURES, connections=1)
+    host.put(100)
+
+    host.run()
+
+    assert host.engine.circuit == "open"
+    assert len(host.engine.queue) == 100 - FAILURES * 10
+
+
+def test_what_is_counted_as_lost_does_not_come_back(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    No memory for one batch, a bug in another: the next process finds nothing of them.
+    """
+    host = bench()
+    host.put(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "of", _no_memory)
+        with pytest.raises(MemoryError):
+            host.engine.pack()
+    assert host.engine.pack()
+    shipment = host.engine.next()
+    assert shipment is not None
+    host.engine.lose(shipment)
+    host.spool.disown()
+    heir = bench()
+    heir.spool.keeper.keep()
+
+    assert (host.engine.stats.abandoned, host.engine.stats.queued) == (20, 0)
+    assert heir.engine.stats.adopted == 0
+
+
+def _no_memory(*_args: object, **_how: object) -> Batch:
+    raise MemoryError
+
+
+def test_what_is_adopted_goes_its_way(bench: Callable[..., Bench]) -> None:
+    """
+    It is tried again, ages, keeps nobody waiting who flushes, and is done with in the end.
+    """
+    dead = bench()
+    dead.put(10)
+    dead.spool.disown()
+    host = bench(TransportError("ReadError: reset"))
+    host.spool.keeper.keep()
+    host.run()
+    host.clock.advance(10.0)
+    waiting = host.engine.settled(host.engine.mark()), host.engine.stats.oldest_age
+    host.run()
+    host.spool.disown()
+    heir = bench()
+    heir.spool.keeper.keep()
+
+    assert waiting == (True, 10.0)
+    assert (host.engine.stats.delivered, host.engine.stats.retries) == (10, 1)
+    assert heir.engine.stats.adopted == 0
+
+
+def test_adopted_updates_are_not_what_was_accepted(bench: Callable[..., Bench]) -> None:
+    """
+    They are in the ledger once, whatever goes on; the own ones wait for their turn after them.
+    """
+    dead = bench()
+    for _ in range(3):
+        dead.engine.queue.put_aside(_aside("$set"))
+    dead.spool.disown()
+    host = bench()
+    host.engine.queue.put_aside(_aside("$set"))
+    host.spool.keeper.keep()
+    before = host.engine.stats
+    host.engine.want(host.engine.mark())
+    host.run()
+
+    assert (before.accepted, before.adopted, before.queued) == (1, 3, 4)
+    assert (host.engine.stats.accepted, host.engine.stats.delivered) == (1, 4)
+
+
+def test_what_the_disk_gives_up_is_in_the_ledger(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The oldest where there is no room, which is told, and what has become too old.
+    """
+    host = bench(spool_max_bytes=4 * SEGMENT_BYTES, overflow="drop_oldest", spool_max_age=100.0)
+    for line in spools.lines_of(31, spools.BIG):
+        assert host.engine.queue.put(line)
+    host.spool.keeper.keep()
+    evicted = host.engine.stats
+    host.clock.advance(200.0)
+    host.spool.keeper.keep()
+    expired = host.engine.stats
+
+    assert evicted.evicted > 0
+    assert evicted.accepted == evicted.evicted + evicted.queued
+    assert expired.expired > 0
+    assert expired.accepted == expired.evicted + expired.expired + expired.queued
+    assert "the spool is full" in caplog.text
 
 
 def _aside(operation: str) -> Aside:
@@ -479,6 +607,7 @@ def test_no_thread_for_the_disk(
     monkeypatch.setattr(_thread, "start_new_thread", _no_thread)
     pipeline = start(max_bytes=SEGMENT_BYTES)
     pipeline.submit(Event("A"))
+    assert pipeline._process.keeper is None
     pipeline._process.start_keeper()
 
     assert pipeline.flush(10.0)
@@ -488,6 +617,29 @@ def test_no_thread_for_the_disk(
 
 def _no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_a_worker_that_retires_at_once_leaves_nobody_behind(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It may be done before its starter goes on; then nobody would end the care for the disk.
+    """
+    process = start()._process
+    started: list[str] = []
+
+    def at_once(function: Callable[..., object], _arguments: object) -> None:
+        started.append(function.__name__)
+        if function == process.work:
+            process.work()
+
+    monkeypatch.setattr(_thread, "start_new_thread", at_once)
+    process.retiring = True
+
+    process.start()
+
+    assert sorted(started) == ["look_after", "work"]
+    assert process.keeper is None
 
 
 def test_what_others_left_can_be_waited_for(
