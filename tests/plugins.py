@@ -31,7 +31,7 @@ EXTRAS = {
     "cli": ("click", "rich"),
     "django": ("django",),
     "emulator": ("click", "starlette", "uvicorn"),
-    "files": ("fsspec", "pyarrow"),
+    "files": ("fsspec", "isal", "pyarrow"),
     "otel": ("opentelemetry.sdk",),
     "structlog": ("structlog",),
     "ua": ("ua_parser",),
