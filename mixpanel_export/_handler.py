@@ -21,7 +21,7 @@ from mixpanel_export._message import (
     read,
     text_of_record,
 )
-from mixpanel_export._pipeline import delivering, is_delivering
+from mixpanel_export._process import delivering, is_delivering
 from mixpanel_export._record import new_record
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from mixpanel_export._door import Door
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._message import about, is_from_here, is_usual, name_of, own_names, read
 from mixpanel_export._notice import Notices
-from mixpanel_export._pipeline import delivering, is_delivering
 from mixpanel_export._plan import IDENTITY, MARKS
+from mixpanel_export._process import delivering, is_delivering
 from mixpanel_export._record import Record
 from mixpanel_export._values import MISSING
 

@@ -14,8 +14,9 @@ from typing import Any, Final, cast
 from mixpanel_export._door import Door
 from mixpanel_export._event import Drop
 from mixpanel_export._notice import logger
-from mixpanel_export._pipeline import Pipeline, delivering, is_delivering
+from mixpanel_export._pipeline import Pipeline
 from mixpanel_export._plan import MARKS
+from mixpanel_export._process import delivering, is_delivering
 from mixpanel_export._record import Record
 from mixpanel_export._settings import Settings
 from mixpanel_export._translate import Sealed

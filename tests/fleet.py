@@ -27,10 +27,11 @@ from unittest import mock
 
 import orjson
 
-from mixpanel_export import _pipeline
+from mixpanel_export import _pipeline, _process
 from mixpanel_export._clock import Deadline
 from mixpanel_export._event import Event
-from mixpanel_export._pipeline import IDLE, Pipeline
+from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._process import IDLE
 from mixpanel_export._settings import Settings
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import FakeClock, lines_of
@@ -279,14 +280,16 @@ def fleet(size: int, *, retry_after: RetryAfter = lambda _: None, seed: int = 1)
     def start_new_thread(function: Any, _arguments: object) -> None:  # noqa: ANN401 -- a method
         made[0].processes[function.__self__].start(function.__name__)
 
+    # No exit of this process is theirs.
+    lifecycle = SimpleNamespace(enroll=lambda _: None, register=lambda: None)
     replaced: dict[str, Any] = {
         "_thread": SimpleNamespace(start_new_thread=start_new_thread, get_ident=lambda: 0),
-        # No exit of this process is theirs.
-        "_lifecycle": SimpleNamespace(enroll=lambda _: None, register=lambda: None),
+        "_lifecycle": lifecycle,
         "random": random.Random(seed),
     }
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.multiple(_pipeline, **replaced))
+        stack.enter_context(mock.patch.object(_pipeline, "_lifecycle", lifecycle))
+        stack.enter_context(mock.patch.multiple(_process, **replaced))
         silenced = logging.getLogger("mixpanel_export")
         stack.enter_context(mock.patch.object(silenced, "disabled", True))
         # Processes start no pipeline's thread before it is here.

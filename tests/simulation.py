@@ -25,11 +25,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
 
-from mixpanel_export import _engine, _pipeline
+from mixpanel_export import _engine, _pipeline, _process
 from mixpanel_export._batch import Batch
 from mixpanel_export._event import Event
 from mixpanel_export._outcome import Rejection
-from mixpanel_export._pipeline import IDLE, Pipeline
+from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._process import IDLE
 from mixpanel_export._settings import Settings
 from mixpanel_export._update import (
     GroupUpdate,
@@ -86,7 +87,7 @@ class World:
         self.rng = random.Random(seed)
         self.report = Report(seed)
         self.clock = Clock(self, self.rng.choice((0.0, 1e-6)))
-        #: In the place of `_pipeline.delivering`.
+        #: In the place of `_process.delivering`.
         self.delivering: dict[int, int] = {}
         self.server = Server(self)
         self.settings = self._draw_settings()
@@ -452,11 +453,14 @@ def run(seed: int, pipeline: type[WatchedPipeline] = WatchedPipeline) -> Report:
     """
     world = World(seed)
     salts = (f"{number:x}" for number in itertools.count(0xA0))
-    replaced: dict[str, Any] = {
-        "_thread": Threads(world),
+    both: dict[str, Any] = {
         "_lifecycle": Lifecycle(world),
         "are_greenlets": lambda: False,
         "os": mock.Mock(getpid=lambda: world.host.pid),
+    }
+    replaced: dict[str, Any] = {
+        **both,
+        "_thread": Threads(world),
         "_getpid": lambda: world.host.pid,
         "_home": mock.Mock(settle=lambda: Home(world)),
         "random": random.Random(seed),
@@ -465,7 +469,8 @@ def run(seed: int, pipeline: type[WatchedPipeline] = WatchedPipeline) -> Report:
         "Engine": WatchedEngine,
     }
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.multiple(_pipeline, **replaced))
+        stack.enter_context(mock.patch.multiple(_pipeline, **both))
+        stack.enter_context(mock.patch.multiple(_process, **replaced))
         stack.enter_context(mock.patch.object(_engine, "Batch", Packer(world)))
         silenced = logging.getLogger("mixpanel_export")
         stack.enter_context(mock.patch.object(silenced, "disabled", True))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mixpanel_export._batch import Batch
 from mixpanel_export._clock import Deadline
-from mixpanel_export._pipeline import IDLE, Pipeline, Seal, _Process
+from mixpanel_export._pipeline import Pipeline, Seal
+from mixpanel_export._process import IDLE, Process
 from mixpanel_export._update import Aside
 from mixpanel_export.testing import FakeClock
 from tests.simulation_books import Books, Condition, WatchedEngine, claim
@@ -111,7 +112,7 @@ class WatchedPipeline(Pipeline):
 
     world: World
 
-    def _new_process(self) -> _Process:
+    def _new_process(self) -> Process:
         process, host = super()._new_process(), self.world.host
         engine = cast("WatchedEngine", process.engine)
         engine.changed = Condition(host.wake)
@@ -145,7 +146,7 @@ class WatchedPipeline(Pipeline):
 class Actor:
     """A thread, as far as the world is concerned."""
 
-    def __init__(self, host: Host, process: _Process) -> None:
+    def __init__(self, host: Host, process: Process) -> None:
         self.host = host
         self.world = host.world
         self.process = process
@@ -173,7 +174,7 @@ class Actor:
 
 
 class Worker(Actor):
-    """The loop of `_Process.work`, one round at a time."""
+    """The loop of `Process.work`, one round at a time."""
 
     def ready(self) -> bool:
         return super().ready() or not self.process.bell.empty()
@@ -195,9 +196,9 @@ class Worker(Actor):
 
 
 class Connection(Actor):
-    """The loop of `_Process.serve`, which lets the world go on while a request is under way."""
+    """The loop of `Process.serve`, which lets the world go on while a request is under way."""
 
-    def __init__(self, host: Host, process: _Process) -> None:
+    def __init__(self, host: Host, process: Process) -> None:
         super().__init__(host, process)
         self.waiting = False
         self._shipment: Shipment | None = None

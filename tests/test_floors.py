@@ -69,7 +69,8 @@ FLOORS = {
         "_ledger": "what a pipeline says of itself: Stats and Health",
         "_engine": "what is to be done next; has no thread either",
         "_metrics": "the ledger as OpenTelemetry metrics",
-        "_pipeline": "the threads, and what a caller may ask of them: submit, flush, close",
+        "_process": "the threads, and all else that a fork leaves behind",
+        "_pipeline": "what a caller may ask of them: submit, flush, close",
     },
     "5 doors: read a foreign object into a record, hand it on, nothing else": {
         "_door": "what all doors have in common",

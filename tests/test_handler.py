@@ -18,7 +18,7 @@ import pytest
 
 from mixpanel_export import MixpanelHandler, Settings, SettingsError, bound
 from mixpanel_export._ids import MEMORY
-from mixpanel_export._pipeline import delivering
+from mixpanel_export._process import delivering
 from mixpanel_export.testing import ScriptedTransport
 
 

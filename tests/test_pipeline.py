@@ -19,13 +19,14 @@ from unittest import mock
 import orjson
 import pytest
 
-from mixpanel_export import _lifecycle, _metrics, _pipeline, identify_event
+from mixpanel_export import _lifecycle, _metrics, _process, identify_event
 from mixpanel_export._batch import Lane
 from mixpanel_export._clock import Deadline, SystemClock
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._exceptions import SettingsError
 from mixpanel_export._outcome import Rejection
-from mixpanel_export._pipeline import HOPELESS, Pipeline, _Process, delivering, is_delivering
+from mixpanel_export._pipeline import HOPELESS, Pipeline
+from mixpanel_export._process import Process, delivering, is_delivering
 from mixpanel_export._settings import Settings
 from mixpanel_export._update import Aside
 from mixpanel_export._wire import Request, Response
@@ -56,7 +57,7 @@ class Gate(ScriptedTransport):
         return super().send(request, deadline)
 
 
-def retire(process: _Process) -> None:
+def retire(process: Process) -> None:
     """
     End the threads of what a test took for the parent of a fork.
     """
@@ -318,7 +319,7 @@ def test_without_events_nothing_is_started(
     Not even to find out that there is nothing to end.
     """
     started: list[object] = []
-    monkeypatch.setattr(_Process, "start", started.append)
+    monkeypatch.setattr(Process, "start", started.append)
 
     end(pipeline)
 
@@ -795,7 +796,7 @@ def test_connections_without_work_end(
     """
     A connection thread that had nothing to do for a while is gone.
     """
-    monkeypatch.setattr(_pipeline, "IDLE", 0.02)
+    monkeypatch.setattr(_process, "IDLE", 0.02)
     pipeline.submit(Event("A"))
     pipeline.flush(10.0)
 
@@ -1038,6 +1039,22 @@ def test_a_child_starts_empty() -> None:
     gate.open.set()
     assert pipeline.close()
     retire(parent)
+
+
+def test_a_child_counts_what_it_ignores_itself() -> None:
+    """
+    Its parent's ledger is the parent's.
+    """
+    pipeline = Pipeline(settings_with(ScriptedTransport()))
+    pipeline.ignore()
+    parent = pipeline._process
+    parent.pid = -1
+    parent.home = [0]
+
+    pipeline.ignore()
+    pipeline.ignore()
+
+    assert (parent.engine.stats.ignored, pipeline.stats.ignored) == (1, 2)
 
 
 @pytest.mark.parametrize("first", [True, False])

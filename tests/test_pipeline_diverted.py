@@ -11,9 +11,10 @@ from typing import Literal
 import orjson
 import pytest
 
-from mixpanel_export import _pipeline
+from mixpanel_export import _process
 from mixpanel_export._event import Event
-from mixpanel_export._pipeline import Pipeline, delivering, divert, living
+from mixpanel_export._pipeline import Pipeline, divert, living
+from mixpanel_export._process import delivering
 from mixpanel_export._settings import Settings
 from mixpanel_export._update import Aside
 from mixpanel_export.testing import ScriptedTransport
@@ -118,7 +119,7 @@ def test_a_closed_pipeline_stays_closed(
     pipeline.submit(Event("A"))
     pipeline.close()
 
-    divert(_pipeline._diversion)
+    divert(_process.diversion)
     accepted = pipeline.submit(Event("B"))
 
     assert not accepted

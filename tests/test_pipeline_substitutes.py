@@ -22,10 +22,11 @@ from types import ModuleType
 
 import pytest
 
-from mixpanel_export import _lifecycle, _pipeline
+from mixpanel_export import _lifecycle, _process
 from mixpanel_export._clock import Deadline
 from mixpanel_export._event import Event
-from mixpanel_export._pipeline import Pipeline, _Process, delivering
+from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._process import Process, delivering
 from mixpanel_export._settings import Settings
 from mixpanel_export._wire import Request, Response
 from mixpanel_export.testing import ScriptedTransport
@@ -83,11 +84,12 @@ def traced_start(_function: Callable[..., object], _arguments: tuple[object, ...
     pytest.fail("nothing is to be started")
 
 
-def copy_of_a_fork(process: _Process) -> None:
+def copy_of_a_fork(process: Process) -> None:
     """
     Make *process* what its copy in a child is: somebody else's.
     """
     process.pid = -1
+    process.home = [0]
 
 
 @pytest.fixture(autouse=True)
@@ -257,7 +259,7 @@ def test_a_copied_connection_ends(
     """
     One that waits for something to send takes nothing any more.
     """
-    monkeypatch.setattr(_pipeline, "IDLE", NEVER)
+    monkeypatch.setattr(_process, "IDLE", NEVER)
     pipeline = pipeline_with(transport)
     process = pipeline._process
     pipeline.submit(Event("A"))
@@ -343,7 +345,7 @@ def test_who_stands_in_is_told_by_its_name(
     start_new_thread.__module__ = module
     monkeypatch.setattr(_thread, "start_new_thread", start_new_thread)
 
-    assert _pipeline.are_greenlets() is verdict
+    assert _process.are_greenlets() is verdict
 
 
 # -- uWSGI ----------------------------------------------------------------------------------------

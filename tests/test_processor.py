@@ -29,7 +29,7 @@ from mixpanel_export import (
 )
 from mixpanel_export._clock import SystemClock
 from mixpanel_export._ids import MEMORY
-from mixpanel_export._pipeline import delivering
+from mixpanel_export._process import delivering
 from mixpanel_export._record import Record
 from mixpanel_export.testing import ScriptedTransport
 

@@ -12,7 +12,7 @@ import pytest
 
 from mixpanel_export._engine import Engine
 from mixpanel_export._outcome import Delivered
-from mixpanel_export._pipeline import _Process
+from mixpanel_export._process import Process
 from mixpanel_export._sender import Attempt, Shipment
 from tests.simulation import STATES, run
 from tests.simulation_host import WatchedPipeline
@@ -142,7 +142,7 @@ def test_it_finds_a_child_that_takes_itself_for_its_parent() -> None:
     """
 
     class Blind(WatchedPipeline):
-        def _current(self) -> _Process:
+        def _current(self) -> Process:
             return self._process
 
     print("found by seed", seed_that_finds(Blind))

@@ -23,7 +23,8 @@ from mixpanel_export._event import Event
 from mixpanel_export._exceptions import TransportError
 from mixpanel_export._keeper import Keeper
 from mixpanel_export._notice import Notices
-from mixpanel_export._pipeline import Pipeline, delivering, is_delivering
+from mixpanel_export._pipeline import Pipeline
+from mixpanel_export._process import delivering, is_delivering
 from mixpanel_export._segment import SEGMENT_BYTES
 from mixpanel_export._sender import Sender
 from mixpanel_export._settings import Settings

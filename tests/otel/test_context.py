@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from mixpanel_export import Settings, SettingsError, bind, bound, clear
-from mixpanel_export._pipeline import delivering
+from mixpanel_export._process import delivering
 from mixpanel_export.otel import (
     MixpanelContextLogProcessor,
     MixpanelContextSpanProcessor,

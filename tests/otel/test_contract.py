@@ -30,7 +30,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext
 
 from mixpanel_export import Event, MixpanelHandler, Pipeline, Settings, SettingsError
-from mixpanel_export._pipeline import delivering
+from mixpanel_export._process import delivering
 from mixpanel_export.emulator import _event, _rules
 from mixpanel_export.otel import MixpanelLogRecordExporter, MixpanelSpanExporter
 from mixpanel_export.testing import ScriptedTransport
