@@ -126,16 +126,16 @@ def leave(server: str, limit: float) -> Callable[..., tuple[Figures, str]]:
 
 
 def kill(system: str, scale: float) -> tuple[Figures, str]:
-    """Make 5,000 events, be killed at once, start again and make one more."""
+    """Make 5,000 events, be killed at once, start again and make two more within a second."""
     count = scaled(5_000, scale)
-    again = f"flush {{url}} 1 --first {count}"
+    again = f"flush {{url}} 2 --first {count} --rate 1"
     run = measure(system, "kill", count, again=again)
     return counts(run), run.stderr
 
 
 def imports(system: str, _: float) -> tuple[Figures, str]:
     """Import what an application imports, compared with an interpreter that does not."""
-    statement = f"import {SYSTEMS[system].imports}"
+    statement = f"import {(SYSTEMS | VARIANTS)[system].imports}"
     took(statement)  # So that it is compiled.
     beyond = [took(statement) - took("pass") for _ in range(3)]
     return {"seconds": median(beyond)}, ""
