@@ -337,7 +337,7 @@ LINES = (
         score=at_most(5.3, "hung", OURS, "seconds"),
     ),
     Line(
-        title="5,000 events, `kill -9`, a second start for 1 s, 2 events: delivered; ours with a spool",
+        title="5,000 events, `kill -9`, a second start with 2 events: delivered; ours with a spool",
         tell=lambda results, system: delivered("kill")(
             results, "spool" if system == OURS else system
         ),

@@ -8,7 +8,6 @@ imported before it is opened.
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
