@@ -183,7 +183,7 @@ def _import() -> JsonObject:
     imported = _answer(
         "All are imported; without strict=1 also if not, and then 0.",
         **{
-            _JSON: {"oneOf": [_reference("Imported"), _reference("Verdict")]},
+            _JSON: {"anyOf": [_reference("Imported"), _reference("Verdict")]},
             _TEXT: {"enum": ["0", "1", 0, 1]},
         },
     )
@@ -194,7 +194,7 @@ def _import() -> JsonObject:
             "400": _json("Some events, or the request, are invalid.", _reference("Refused")),
             "401": _REFUSED,
             "413": _REFUSED,
-            "429": _json("Too many.", {"oneOf": [_reference("Refused"), _reference("Verdict")]}),
+            "429": _json("Too many.", {"anyOf": [_reference("Refused"), _reference("Verdict")]}),
         },
         parameters=_query(strict=_SWITCH, verbose=_SWITCH, project_id={"type": "string"}),
         body={**_records("Event"), _JSON: events, _LINES: {"type": "string"}},
