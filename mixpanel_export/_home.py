@@ -36,8 +36,9 @@ def settle() -> Home:
     import mmap  # not before there is something to send
 
     if sys.platform == "linux":
-        page = mmap.mmap(-1, 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # Also where no memory is left: a child's first event comes here, and must not raise.
         with suppress(OSError):
+            page = mmap.mmap(-1, 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             page.madvise(_WIPE_ON_FORK)
             page[0] = 1
             return page

@@ -137,7 +137,7 @@ class _Terminator:
         self._before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        global _exit_deadline  # noqa: PLW0603
+        global _exit_deadline  # noqa: PLW0603 -- as above
         drain()
         before = self._before
         if callable(before):
@@ -153,7 +153,7 @@ class _Terminator:
 
 
 def _after_fork_in_child() -> None:
-    global _exit_deadline  # noqa: PLW0603
+    global _exit_deadline  # noqa: PLW0603 -- as above
     _exit_deadline = None
     for pipeline in living():
         pipeline.forked()

@@ -122,7 +122,7 @@ class Pipeline:
         self,
         distinct_id: str,
         *,
-        set: Mapping[str, Any] | None = None,  # noqa: A002
+        set: Mapping[str, Any] | None = None,  # noqa: A002 -- Mixpanel's name, without the dollar
         set_once: Mapping[str, Any] | None = None,
         add: Mapping[str, float] | None = None,
         append: Mapping[str, Any] | None = None,
@@ -167,7 +167,7 @@ class Pipeline:
         }
         # All of them, whatever becomes of the first.
         return all(
-            [  # noqa: C419
+            [  # noqa: C419 -- a generator would stop at the first
                 self.submit(ProfileUpdate(distinct_id, operation, value, ip=ip))
                 for operation, value in operations.items()
                 if value is not None
@@ -179,7 +179,7 @@ class Pipeline:
         group_key: str,
         group_id: str,
         *,
-        set: Mapping[str, Any] | None = None,  # noqa: A002
+        set: Mapping[str, Any] | None = None,  # noqa: A002 -- Mixpanel's name, without the dollar
         set_once: Mapping[str, Any] | None = None,
         union: Mapping[str, Any] | None = None,
         remove: Mapping[str, Any] | None = None,
@@ -215,7 +215,7 @@ class Pipeline:
         }
         # All of them, whatever becomes of the first.
         return all(
-            [  # noqa: C419
+            [  # noqa: C419 -- a generator would stop at the first
                 self.submit(GroupUpdate(group_key, group_id, operation, value))
                 for operation, value in operations.items()
                 if value is not None
@@ -250,7 +250,7 @@ class Pipeline:
             return False
         if type(line) is tuple:
             # All of them, whatever becomes of the first.
-            return all([self._take(process, each) for each in line])  # noqa: C419
+            return all([self._take(process, each) for each in line])  # noqa: C419 -- a generator would stop at the first
         return self._take(process, line)
 
     def _take(self, process: Process, line: object) -> bool:

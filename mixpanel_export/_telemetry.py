@@ -172,7 +172,7 @@ class Reader:
         grounds = _GROUNDS[names.own, names.named or bool(called), False]
         return Record(called or name_of(log.body), moment, fields, logger, bound, grounds)
 
-    def _describe(self, resource: Any) -> dict[str, object]:  # noqa: ANN401
+    def _describe(self, resource: Any) -> dict[str, object]:  # noqa: ANN401 -- a resource; the SDK is not imported here
         known, described = self._resource
         if known is not resource:
             described = {} if resource is None else describe_resource(resource.attributes)

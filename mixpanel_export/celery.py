@@ -76,7 +76,7 @@ def _begin(task: Any, **_: object) -> None:  # noqa: ANN401 -- Celery has no typ
     setattr(task.request, _OPEN, opened)
 
 
-def _end(task: Any, **_: object) -> None:  # noqa: ANN401
+def _end(task: Any, **_: object) -> None:  # noqa: ANN401 -- a task of Celery, which has no types
     opened = task.request.get(_OPEN)
     if opened is not None:
         opened.__exit__(None, None, None)

@@ -156,7 +156,7 @@ class _Visit:
         return False
 
 
-def _answer(response: Any, visit: _Visit, holder: Holder) -> HttpResponseBase:  # noqa: ANN401
+def _answer(response: Any, visit: _Visit, holder: Holder) -> HttpResponseBase:  # noqa: ANN401 -- whatever a view returned
     visit.answered = True
     # A file is read by Django or by the server, and none of the application's code runs there.
     if response.streaming and getattr(response, "file_to_stream", None) is None:

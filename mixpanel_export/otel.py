@@ -289,14 +289,14 @@ class MixpanelContextSpanProcessor(SpanProcessor):
         SettingsError: If a setting is wrong.
     """
 
-    def __init__(self, *, settings: Settings | None = None, **fields: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, settings: Settings | None = None, **fields: Any) -> None:  # noqa: ANN401 -- any field of Settings
         self._stamper = Stamper(settings, fields)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Stamp *span*."""
         self._stamper.stamp(span.set_attributes, parent_context)
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 -- the SDK's signature
         """Have nothing to deliver."""
         return True
 
@@ -317,7 +317,7 @@ class MixpanelContextLogProcessor(LogRecordProcessor):
         SettingsError: If a setting is wrong.
     """
 
-    def __init__(self, *, settings: Settings | None = None, **fields: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, settings: Settings | None = None, **fields: Any) -> None:  # noqa: ANN401 -- any field of Settings
         self._stamper = Stamper(settings, fields)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -332,7 +332,7 @@ class MixpanelContextLogProcessor(LogRecordProcessor):
     def shutdown(self) -> None:
         """Have nothing to end."""
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 -- the SDK's signature
         """Have nothing to deliver."""
         return True
 

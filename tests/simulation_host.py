@@ -166,7 +166,7 @@ class Actor:
         return False
 
     def step(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # Each kind of thread has its own.
 
     def end(self) -> None:
         self.host.actors.remove(self)

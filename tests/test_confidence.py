@@ -183,7 +183,7 @@ def misuse(pipeline: Pipeline) -> None:
     Do all that ends up in a log.
     """
     handler = MixpanelHandler(pipeline=pipeline)
-    log = logging.Logger("shop")  # noqa: LOG001
+    log = logging.Logger("shop")  # noqa: LOG001 -- gone with the test
     log.addHandler(handler)
     log.info("Signed Up", extra={"distinct_id": "u-1", "$set": {"plan": "pro"}})
     log.info("Ignored")

@@ -30,7 +30,7 @@ class Shop:
         settings = Settings(token="t", transport=self.transport, **fields)
         self.handler = MixpanelHandler(settings=settings)
         # Not in the tree of loggers, so that it is gone with the test.
-        self.log = logging.Logger("shop")  # noqa: LOG001
+        self.log = logging.Logger("shop")  # noqa: LOG001 -- gone with the test
         self.log.addHandler(self.handler)
 
     def events(self) -> list[dict[str, Any]]:

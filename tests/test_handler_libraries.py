@@ -32,7 +32,7 @@ class Shop:
 
     def log(self, name: str = "shop") -> logging.Logger:
         # Not in the tree of loggers, so that it is gone with the test.
-        log = logging.Logger(name)  # noqa: LOG001
+        log = logging.Logger(name)  # noqa: LOG001 -- gone with the test
         log.addHandler(self.handler)
         return log
 

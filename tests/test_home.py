@@ -50,3 +50,14 @@ def test_a_kernel_that_does_not_help_is_no_error() -> None:
 
     assert home is not page
     assert home[0] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+def test_no_room_for_a_page_is_no_error() -> None:
+    """
+    A child finds out about its fork on the caller's thread, where nothing may be raised.
+    """
+    with mock.patch.object(mmap, "mmap", side_effect=OSError(12, "Cannot allocate memory")):
+        home = _home.settle()
+
+    assert home[0] == 1

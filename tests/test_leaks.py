@@ -55,7 +55,7 @@ def what_leaves(texts: list[str], **fields: Any) -> bytes:  # noqa: ANN401 -- an
     settings = Settings(token="t", transport=transport, include=("message", "stack"), **fields)
     handler = MixpanelHandler(settings=settings)
     # Not in the tree of loggers, so that it is gone with the test.
-    log = logging.Logger("shop")  # noqa: LOG001
+    log = logging.Logger("shop")  # noqa: LOG001 -- gone with the test
     log.addHandler(handler)
     for text in texts:
         say_everywhere(log, handler.pipeline, text)

@@ -123,7 +123,7 @@ def test_the_user_is_asked_for_with_each_event() -> None:
     Who logs in or out in the middle of a request is right from then on.
     """
     who: dict[str, str] = {}
-    identify: Callable[[dict[str, str]], object] = lambda it: it.get("user")  # noqa: E731
+    identify: Callable[[dict[str, str]], object] = lambda it: it.get("user")  # noqa: E731 -- as a user writes it
 
     with Reception(identify=identify).holder(who, request).open():
         before = dict(current().items())

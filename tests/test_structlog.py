@@ -531,7 +531,7 @@ class Till:
         handler = logging.StreamHandler(self.file)
         handler.setFormatter(formatter)
         # Not in the tree of loggers, so that it is gone with the test.
-        self.log = logging.Logger("shop.till")  # noqa: LOG001
+        self.log = logging.Logger("shop.till")  # noqa: LOG001 -- gone with the test
         self.log.addHandler(handler)
 
     def structlog(self, *processors: Processor) -> Any:  # noqa: ANN401 -- a proxy of any class

@@ -84,7 +84,7 @@ def log_with(handler: logging.Handler) -> logging.Logger:
     """
     Make a logger that is not in the tree of loggers, so that it is gone with the test.
     """
-    log = logging.Logger("shop", logging.INFO)  # noqa: LOG001
+    log = logging.Logger("shop", logging.INFO)  # noqa: LOG001 -- gone with the test
     log.addHandler(handler)
     return log
 

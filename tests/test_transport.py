@@ -382,7 +382,7 @@ class Wire(httpcore.NetworkStream):
     def start_tls(
         self,
         ssl_context: ssl.SSLContext,  # noqa: ARG002 -- httpcore's signature
-        server_hostname: str | None = None,  # noqa: ARG002
+        server_hostname: str | None = None,  # noqa: ARG002 -- the signature of what it replaces
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         self.timeouts.append(timeout)

@@ -127,7 +127,7 @@ def test_values_are_made_sound() -> None:
     """
     Names and values are converted as those of events; what is nothing is left out.
     """
-    value = {"when": datetime(2026, 1, 1), 7: "seven", "nan": float("nan"), "bad": "\ud800"}  # noqa: DTZ001
+    value = {"when": datetime(2026, 1, 1), 7: "seven", "nan": float("nan"), "bad": "\ud800"}  # noqa: DTZ001 -- that is the point
 
     line = sealed(ProfileUpdate("u-1", "$set", value))
 

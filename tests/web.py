@@ -44,7 +44,7 @@ class Shop:
         self.transport = ScriptedTransport()
         self.handler = MixpanelHandler(settings=Settings(token="t", transport=self.transport))
         # Not in the tree of loggers, so that it is gone with the test.
-        self.log = logging.Logger("shop")  # noqa: LOG001
+        self.log = logging.Logger("shop")  # noqa: LOG001 -- gone with the test
         self.log.addHandler(self.handler)
 
     def log_event(self, name: str, **fields: object) -> None:

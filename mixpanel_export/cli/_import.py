@@ -314,7 +314,7 @@ def _settings(flags: Mapping[str, Any], *, dry_run: bool) -> Settings:
     given = {name: flags[name] for name in _SETTINGS}
     if flags["transform"]:
         # As python -m has it, and an installed command has not.
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- a text, as sys.path holds them
         given["transform"] = _function(flags["transform"])
     # Updates of one profile depend on each other.
     connections = 1 if profiles else _CONNECTIONS

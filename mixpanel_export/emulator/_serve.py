@@ -39,7 +39,7 @@ _GRACE = 2
 class _Protocol(H11Protocol):
     """HTTP/1.1 that tells the application which connection a request came on."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # see below
         # uvicorn narrows the argument of asyncio.Protocol in the same way.
         super().connection_made(transport)
         app = self.app

@@ -584,7 +584,7 @@ def test_updates_say_whose_they_are() -> None:
 
     [update] = users.updates({"distinct_id": "u", "p": "pro", "$ip": "203.0.113.9"})  # type: ignore[misc] # no fault
 
-    assert (update.value, update.ip) == ({"plan": "pro"}, "203.0.113.9")  # type: ignore[union-attr]
+    assert (update.value, update.ip) == ({"plan": "pro"}, "203.0.113.9")  # type: ignore[union-attr] # it is an update
     assert isinstance(users.updates({"p": 1}), Fault)
     assert isinstance(groups.updates({"$group_id": "a", "$add": {"n": 1}}), Fault)
     maker = Maker(Settings(token="t"), Rules(users, profiles=True), hint=print)

@@ -561,7 +561,7 @@ def test_structlogs_processors_are_looked_at(monkeypatch: pytest.MonkeyPatch) ->
     verdicts = []
     monkeypatch.setattr(structlog, "is_configured", lambda: True)
     for processors in ([ours, renderer], [renderer, ours], [ours, hand_on], [renderer]):
-        monkeypatch.setattr(structlog, "get_config", lambda: {"processors": processors})  # noqa: B023
+        monkeypatch.setattr(structlog, "get_config", lambda: {"processors": processors})  # noqa: B023 -- called before the next turn
         verdicts += [each.level for each in _app._look_at_structlog(opened)]
     handler.close()
     ours.close()

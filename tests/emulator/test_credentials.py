@@ -17,7 +17,7 @@ def keeper(now: float = EARLY, **options: object) -> Gatekeeper:
     """
     Return one who knows these credentials.
     """
-    return Gatekeeper(EmulatorOptions(**options), lambda: now)  # type: ignore[arg-type]
+    return Gatekeeper(EmulatorOptions(**options), lambda: now)  # type: ignore[arg-type] # any option
 
 
 def test_c28_secrets_work_until_their_last_day() -> None:

@@ -48,7 +48,7 @@ class Signal(NamedTuple):
     failure: object
 
 
-def span(name: str = "Happened", **attributes: Any) -> ReadableSpan:  # noqa: ANN401
+def span(name: str = "Happened", **attributes: Any) -> ReadableSpan:  # noqa: ANN401 -- any attribute
     """
     Make a span that is an event.
     """
@@ -56,7 +56,7 @@ def span(name: str = "Happened", **attributes: Any) -> ReadableSpan:  # noqa: AN
     return ReadableSpan(name, place, resource=NOWHERE, attributes={"user.id": "u-1", **attributes})
 
 
-def log(name: str = "Happened", **attributes: Any) -> ReadableLogRecord:  # noqa: ANN401
+def log(name: str = "Happened", **attributes: Any) -> ReadableLogRecord:  # noqa: ANN401 -- any attribute
     """
     Make a log record that is an event.
     """
@@ -100,7 +100,7 @@ def signal(request: pytest.FixtureRequest) -> Signal:
 class Sink:
     """An exporter, and what arrives."""
 
-    def __init__(self, signal: Signal, *answers: Any, **fields: Any) -> None:  # noqa: ANN401
+    def __init__(self, signal: Signal, *answers: Any, **fields: Any) -> None:  # noqa: ANN401 -- any answer, any setting
         self.signal = signal
         self.transport = ScriptedTransport(*answers)
         self.pipeline = Pipeline(Settings(token="t", transport=self.transport, **fields))

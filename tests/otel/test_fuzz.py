@@ -62,7 +62,7 @@ attributes = st.one_of(
     start=moments,
     door=doors,
 )
-def test_spans(said: dict[str, Any] | None, door: dict[str, Any], **of_span: Any) -> None:  # noqa: ANN401
+def test_spans(said: dict[str, Any] | None, door: dict[str, Any], **of_span: Any) -> None:  # noqa: ANN401 -- whatever was made up
     """
     Each span becomes the same sound lines every time, or none.
     """

@@ -113,7 +113,7 @@ def test_the_id_is_its_own_or_made_up(shop: Shop) -> None:
         (lambda record: record.name == "plain", {"marked", "plain"}),
     ],
 )
-def test_which_log_records_are_events(selection: Any, names: set[str]) -> None:  # noqa: ANN401
+def test_which_log_records_are_events(selection: Any, names: set[str]) -> None:  # noqa: ANN401 -- text or callable
     """
     By default what is called an event, and what Mixpanel's own names say whose it is.
     """
@@ -207,7 +207,7 @@ def test_what_nothing_names_is_explained_once(shop: Shop, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("body", [None, b"x", 7, ["x"], {"message": "x"}, {"a": {"b": [1, None]}}])
-def test_any_body_is_taken(shop: Shop, body: Any) -> None:  # noqa: ANN401
+def test_any_body_is_taken(shop: Shop, body: Any) -> None:  # noqa: ANN401 -- any body
     """
     It is not sent; only a text can name an event.
     """

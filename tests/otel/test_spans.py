@@ -116,7 +116,7 @@ def test_the_resource_says_where_it_comes_from() -> None:
         (lambda record: record.name == "inner", {"marked", "inner"}),
     ],
 )
-def test_which_spans_are_events(selection: Any, names: set[str]) -> None:  # noqa: ANN401
+def test_which_spans_are_events(selection: Any, names: set[str]) -> None:  # noqa: ANN401 -- text or callable
     """
     By default the entries that are about somebody; marks go before any selection.
     """

@@ -102,7 +102,7 @@ class Moments:
         *parts, fraction, offset = match.groups()
         try:
             year, month, day, hour, minute, second = (int(part or 0) for part in parts)
-            moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001
+            moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 -- the zone comes next
         except ValueError:
             return None
         moment += timedelta(microseconds=int(f"{fraction or 0:0<6}"[:6]))

@@ -117,7 +117,7 @@ def _local(argument: str) -> list[Source]:
 
 def _size(path: str) -> int | None:
     # What is no file, such as a pipe, has none.
-    return os.stat(path).st_size if Path(path).is_file() else None  # noqa: PTH116
+    return os.stat(path).st_size if Path(path).is_file() else None  # noqa: PTH116 -- the same, as a text
 
 
 def _opener(path: str) -> Callable[[], BinaryIO]:

@@ -216,7 +216,7 @@ class _Comparison:
         else:
             yield f"what was said as {name[:-1]} is no usable {name[:-1]}"
 
-    def _why_pair(self, name: str, value: object, key: Any) -> Iterator[str]:  # noqa: ANN401
+    def _why_pair(self, name: str, value: object, key: Any) -> Iterator[str]:  # noqa: ANN401 -- keys of somebody else's mapping
         said = self._fields[key]
         if not self._is_said(key, said):
             yield "set by transform"
@@ -239,14 +239,14 @@ class _Comparison:
         elif value == public and name in self._trial.settings.super_properties:
             yield "goes before super_properties"
 
-    def _is_said(self, key: Any, said: object) -> bool:  # noqa: ANN401
+    def _is_said(self, key: Any, said: object) -> bool:  # noqa: ANN401 -- as above
         """Say whether a property is what it was before `transform`, if there is one."""
         if self._before is None:
             return True
         fields, plan = self._before
         return any(name == key and fields[field] is said for field, name in plan.pairs)
 
-    def _whence(self, key: Any) -> str:  # noqa: ANN401
+    def _whence(self, key: Any) -> str:  # noqa: ANN401 -- as above
         if key in self._origins:
             return self._origins[key]
         if key not in self._own:

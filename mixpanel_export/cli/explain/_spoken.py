@@ -113,7 +113,7 @@ def log(said: Json) -> ReadableLogRecord:
     return ReadableLogRecord(record, _resource(Resource, said), scope)
 
 
-def _take(fields: dict[str, Any], names: tuple[str, ...], default: object) -> Any:  # noqa: ANN401
+def _take(fields: dict[str, Any], names: tuple[str, ...], default: object) -> Any:  # noqa: ANN401 -- any JSON
     for name in names:
         if name in fields:
             return fields.pop(name)
