@@ -17,16 +17,16 @@ from orjson import OPT_APPEND_NEWLINE, dumps
 
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_NESTED_BYTES, MAX_STRING_BYTES
-from mixpanel_export._line import STRICT, dump_repaired, shrink
-from mixpanel_export._plan import Pairs
-from mixpanel_export._privacy import Privacy
+from mixpanel_export._line import STRICT, Pairs, dump_repaired, shrink
+from mixpanel_export._privacy import Privacy, is_id
 from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut
 
 #: The smallest whole number that may be a card's, of 13 digits that begin with a 4. Milliseconds
 #: since the epoch are smaller, and common.
 CARDS: Final = 4_000_000_000_000
 
-_MAX_FLOAT: Final = sys.float_info.max
+#: The largest number that is not infinite.
+LARGEST: Final = sys.float_info.max
 
 # orjson cuts what it returns from a kilobyte of fresh memory. While thousands of lines wait, each
 # would begin in memory that was never touched, which costs more than to make it (1.2 to 4 us an
@@ -51,64 +51,52 @@ class Filler:
         tell: Called with ``"cut"`` or ``"naive"`` when a text is shortened or a date has no zone.
     """
 
-    __slots__ = ("_known", "_tell", "privacy")
+    __slots__ = ("_tell", "known", "privacy")
 
     def __init__(self, privacy: Privacy, tell: Callable[[str], object]) -> None:
         self.privacy = privacy
         self._tell = tell
-        self._known: set[str] = set()
+        #: Texts that are sent as they are.
+        self.known: set[str] = set()
 
-    def line(
-        self,
-        name: str,
-        properties: dict[str, Any],
-        fields: Mapping[Any, Any],
-        pairs: Pairs,
-        hidden: Mapping[str, str] | None = None,
-    ) -> bytes | None:
+    def fill(self, properties: dict[str, Any], fields: Mapping[Any, Any], pairs: Pairs) -> None:
         """
-        Make the line of an event.
+        Fill *properties*.
 
         Args:
-            name: The event's.
-
-            properties: What stands in it already, or `MISSING` for what is to come; used up.
+            properties: What stands in it gives way, but not to what says nothing.
 
             fields: What was said.
 
             pairs: Which of it is sent, and as what.
-
-            hidden: What stands in place of some of it.
-
-        Returns:
-            None if nothing of this size can be sent, however much of it is left out.
         """
-        known = self._known
-        for key, sent in pairs:
-            value = fields[key]
-            kind = type(value)
-            if kind is str:
-                if value not in known:
-                    value = self.text(value)
-            elif kind is int:
-                # What is too big for a double is found when the line is made.
-                if value >= CARDS:
-                    value = self.clean(value)
-            elif kind is float:
-                # Neither an infinity nor "not a number" lies between these.
-                if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
-                    _leave_out(properties, sent)
-                    continue
-            elif kind is not bool and not (
-                kind is list and len(value) <= FEW and self._knows(value)
-            ):
-                value = self.clean(value)
-                if value is MISSING:
-                    _leave_out(properties, sent)
-                    continue
-            properties[sent] = value
-        if hidden:
-            properties.update((sent, hidden[sent]) for sent in hidden if sent in properties)
+        for key, name in pairs:
+            value = self.value(fields[key])
+            if value is not MISSING:
+                properties[name] = value
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 -- any JSON
+        """Give *value* as it is sent, `MISSING` if it says nothing."""
+        kind = type(value)
+        if kind is str:
+            # An id is new each time: to remember it would only make others forgotten.
+            return value if is_id(value) or value in self.known else self.text(value)
+        if value is None:
+            return MISSING
+        if (
+            kind is bool
+            # What is too big for a double is found when the line is made.
+            or (kind is int and value < CARDS)
+            # Neither an infinity nor "not a number" lies between these.
+            or (kind is float and -LARGEST <= value <= LARGEST)
+            or (kind is list and len(value) <= FEW and self.knows(value))
+        ):
+            return value
+        return self.clean(value)
+
+    @staticmethod
+    def line(name: str, properties: dict[str, Any]) -> bytes | None:
+        """Make the line of an event; None if it is too large, however much of it is left out."""
         try:
             line = dumps({"event": name, "properties": properties}, None, _WITH_END)[:-1]
         except TypeError:
@@ -125,9 +113,9 @@ class Filler:
             elif len(found) < len(whole):
                 self._tell("cut")
         if found is text:
-            if len(self._known) >= MEMORY:
-                self._known.clear()
-            self._known.add(text)
+            if len(self.known) >= MEMORY:
+                self.known.clear()
+            self.known.add(text)
         return found
 
     def clean(self, value: object) -> Any:  # noqa: ANN401 -- any JSON
@@ -137,15 +125,10 @@ class Filler:
             self._tell("naive")
         return clean(value, privacy=self.privacy)
 
-    def _knows(self, values: list[Any]) -> bool:
+    def knows(self, values: list[Any]) -> bool:
         """Say whether all of *values* are texts that may be sent; find it out if they are texts."""
-        known = self._known
+        known = self.known
         for value in values:
             if type(value) is not str or (value not in known and self.text(value) is not value):
                 return False
         return True
-
-
-def _leave_out(properties: dict[str, Any], name: str) -> None:
-    if properties.get(name) is MISSING:
-        del properties[name]

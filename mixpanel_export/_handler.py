@@ -25,8 +25,8 @@ from mixpanel_export._process import delivering, is_delivering
 from mixpanel_export._record import new_record
 
 if TYPE_CHECKING:
+    from mixpanel_export._form import Form
     from mixpanel_export._pipeline import Pipeline
-    from mixpanel_export._plan import Plan
     from mixpanel_export._record import Record
     from mixpanel_export._settings import Settings
 
@@ -79,7 +79,7 @@ class MixpanelHandler(logging.Handler):
         self._seal_plain = self._door.translator.seal_plain
         self._include = self._door.settings.include
         # By logger and the names of everything on a record; None is what needs a closer look.
-        self._plans: dict[tuple[object, ...], Plan | None] = {}
+        self._forms: dict[tuple[object, ...], Form | None] = {}
         # Last: `logging` knows the handler from here on, and flushes all that it knows of.
         super().__init__(level)
 
@@ -117,11 +117,12 @@ class MixpanelHandler(logging.Handler):
             fields = record.__dict__
             name = record.msg
             try:
-                plan = self._plans[record.name, tuple(fields)]
+                own = tuple(islice(reversed(fields), len(fields) - _SKIP))
+                form = self._forms[record.name, own]
             except KeyError:
-                plan = self._meet(record)
+                form = self._meet(record)
             if (
-                plan is None
+                form is None
                 # By its type: an object may even raise when it is asked for its class.
                 or type(name) is not str
                 or "\n" in name
@@ -131,20 +132,21 @@ class MixpanelHandler(logging.Handler):
             ):
                 self._offer(self._read(record), self._seal)
             else:
-                self._offer((name, record.created, fields, plan), self._seal_plain)
+                self._offer((name, record.created, fields, form), self._seal_plain)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
 
-    def _meet(self, record: logging.LogRecord) -> Plan | None:
+    def _meet(self, record: logging.LogRecord) -> Form | None:
         """Get ready for records like this one, all from one logger and with fields of one kind."""
         fields = _own(record)
-        plan = self._door.translator.plan(record.name, tuple(fields))
-        rare = "extra" in fields or self._include or not plan.plain
-        if len(self._plans) >= MEMORY:
-            self._plans.clear()
-        self._plans[record.name, tuple(vars(record))] = None if rare else plan
+        form = self._door.translator.plan(record.name, tuple(fields)).form
+        if "extra" in fields or self._include:
+            form = None
+        if len(self._forms) >= MEMORY:
+            self._forms.clear()
+        self._forms[record.name, _own_names(vars(record))] = form
         self._look_around(record)
-        return None if rare else plan
+        return form
 
     def _read(self, record: logging.LogRecord) -> Record:
         """Make a record of any log record."""
@@ -201,6 +203,11 @@ class MixpanelHandler(logging.Handler):
         """Flush. Not final: `logging.config` closes handlers that go on receiving records."""
         self._door.close()
         super().close()
+
+
+def _own_names(fields: dict[Any, Any]) -> tuple[Any, ...]:
+    """Give the names of what is on a record beside what is on all, from behind; and one that is."""
+    return tuple(islice(reversed(fields), len(fields) - _SKIP))
 
 
 def _own(record: logging.LogRecord) -> dict[Any, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import chain, count, cycle, repeat
+from operator import add
 from typing import Final, cast
 
 from mixpanel_export._limits import (
@@ -26,9 +29,13 @@ MEMORY: Final = 2_000
 #: 2026-08-21) --, so that a smaller number may be taken for seconds, thousands of years ahead.
 SURELY_MS: Final = 100_000_000_000
 
-# The forbidden ids are words, and one UUID.
-_UUID: Final = max(map(len, FORBIDDEN_IDS))
-_LONGEST_WORD: Final = max(len(each) for each in FORBIDDEN_IDS if len(each) < _UUID)
+# The forbidden ids are words, numbers, and one UUID.
+_NIL: Final = max(FORBIDDEN_IDS, key=len)
+_LONGEST_WORD: Final = max(map(len, FORBIDDEN_IDS - {_NIL}))
+_LONGEST_NUMBER: Final = max(len(each) for each in FORBIDDEN_IDS - {_NIL} if each[-1].isdigit())
+
+# The last two digits of ids that are made up.
+_TAILS: Final = tuple(f"{number:02x}" for number in range(256))
 
 _INSERT_ID: Final = re.compile(rf"[0-9A-Za-z-]{{1,{MAX_INSERT_ID_BYTES}}}")
 
@@ -44,11 +51,15 @@ def as_id(value: object, prefixed: bool = False) -> str:
     """
     if (
         type(value) is str
-        and _LONGEST_WORD < len(value) < _UUID
+        # Most are longer than the words that are forbidden, or end in a digit, which of these only
+        # the shortest do.
+        and (
+            (_LONGEST_WORD < len(value) <= SURELY_SHORT and value != _NIL)
+            or (_LONGEST_NUMBER < len(value) <= _LONGEST_WORD and value[-1].isdigit())
+        )
         and value.strip() is value
         and not prefixed
     ):
-        # Most are like this, and none of these is forbidden.
         return value
     if value is None:
         return ""
@@ -64,6 +75,19 @@ def as_id(value: object, prefixed: bool = False) -> str:
         # Cut, two users could become one.
         return hashlib.sha256(_utf8(text)).hexdigest()
     return text
+
+
+def insert_ids(prefix: str) -> Callable[[], str]:
+    """
+    Make up ids: *prefix* and a counter.
+
+    Whatever threads and signal handlers call for one, each gets its own: with CPython's global lock
+    nothing comes between the parts of a call, since none of them is written in Python. Most of a
+    number's digits are those of the number before, so only its last two are put together each time.
+    """
+    heads = map((prefix + "%x").__mod__, count())
+    repeated = chain.from_iterable(map(repeat, heads, repeat(len(_TAILS))))
+    return map(add, repeated, cycle(_TAILS)).__next__
 
 
 def as_time(value: object, now: float) -> int | None:

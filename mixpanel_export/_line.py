@@ -13,8 +13,13 @@ import orjson
 
 from mixpanel_export._ids import address, as_insert_id, as_time
 from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_PROPERTIES
-from mixpanel_export._plan import HONOURED, Pairs
 from mixpanel_export._values import repaired, text_of
+
+#: Fields, and the names of the properties that they become.
+Pairs = tuple[tuple[Any, str], ...]
+
+#: These four become fields of the event; an unusable value of the last three stays as a property.
+HONOURED: Final = frozenset({"distinct_id", "time", "ip", "$insert_id"})
 
 #: Refuse what a double cannot hold, instead of a look at each integer.
 STRICT: Final = orjson.OPT_STRICT_INTEGER

@@ -14,12 +14,12 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final
 
+from mixpanel_export._fill import Filler
+from mixpanel_export._form import Form
 from mixpanel_export._limits import MAX_PROPERTIES
+from mixpanel_export._line import HONOURED, Pairs
 from mixpanel_export._privacy import SCRUBBED, Privacy
-from mixpanel_export._values import MISSING, cut, text_of
-
-#: Fields, and the names of the properties that they become.
-Pairs = tuple[tuple[Any, str], ...]
+from mixpanel_export._values import cut, text_of
 
 #: Names of the fields that say whose an event is, in the order in which they are believed.
 IDENTITY: Final = ("distinct_id", "$user_id", "$device_id")
@@ -127,8 +127,7 @@ _RESERVED: Final = frozenset(
     }
 )
 
-# These four become fields of the event; an unusable value of the last three stays as a property.
-HONOURED: Final = frozenset({"distinct_id", "time", "ip", "$insert_id"})
+# Of what is honoured, what is rare.
 _HEAD: Final = HONOURED - {"distinct_id"}
 
 # Loggers of frameworks and clients: their structured records describe themselves, not the product.
@@ -201,8 +200,7 @@ class Plan:
     operations: tuple[str, ...]  # on the profile
     hidden: dict[str, str]  # what stands in place of secrets
     rivals: tuple[str, ...] | None  # what gives way if all of it might be too much for an event
-    plain: bool  # whether none of the rare things above, nor a setting, has a part in it
-    form: dict[str, Any]  # if plain, each event is a copy of it: MISSING stands for what is to come
+    form: Form | None  # if none of the rare things above, nor a setting, has a part in it
 
 
 class Heed(IntEnum):
@@ -221,7 +219,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     stamped: bool = False,
     selection: str = "all",
     heed: Heed = Heed.ALL,
-    plain: bool = False,
+    filler: Filler | None = None,
 ) -> Plan:
     """
     Work out what to do with fields of these names.
@@ -240,7 +238,8 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
 
         heed: How much attention their logger gets.
 
-        plain: Whether the settings leave single events alone.
+        filler: What fills the forms of events that are made of nothing but these fields; `None` if
+            the settings have a part in each event.
     """
     own = False
     pairs: dict[str, object] = {}
@@ -272,10 +271,22 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     aliases = tuple(name for name in identity if name != "distinct_id")
     honoured = not _HEAD.isdisjoint(texts)
     crowded = len(base) + len(names) > MAX_PROPERTIES
-    plain = plain and not (mark or aliases or honoured or operations or hidden or crowded)
+    selected = by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity)))
+    plain = not (mark or aliases or honoured or operations or hidden or crowded)
+    form = None
+    # Anything but a text of the plainest kind, as a name, may be equal to whatever it likes.
+    if filler is not None and plain and all(type(name) is str for name in names):
+        form = Form(
+            filler,
+            base=base,
+            pairs=tuple((key, name) for name, key in pairs.items()),
+            selected=selected,
+            heeded=bool(heed),
+            identity=identity,
+        )
     return Plan(
         heed=heed,
-        selected=by_names and (heed is Heed.ALL or (heed is Heed.NAMED and bool(identity))),
+        selected=selected,
         mark=mark,
         identity=identity,
         aliases=aliases,
@@ -284,8 +295,7 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
         operations=tuple(operations),
         hidden=hidden,
         rivals=tuple(base)[FIXED:] if crowded else None,
-        plain=plain,
-        form={**base, **{name: base.get(name, MISSING) for name in pairs}} if plain else {},
+        form=form,
     )
 
 

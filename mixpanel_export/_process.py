@@ -14,12 +14,12 @@ import random
 import secrets
 import threading
 from contextlib import suppress
-from itertools import count
 from typing import TYPE_CHECKING, Final, Literal
 
 from mixpanel_export import _home, _lifecycle, _metrics, _uwsgi
 from mixpanel_export._clock import Deadline
 from mixpanel_export._engine import Engine
+from mixpanel_export._ids import insert_ids
 from mixpanel_export._notice import Notices, logger
 from mixpanel_export._outcome import Delivered
 from mixpanel_export._sender import Sender
@@ -74,9 +74,7 @@ class Process:
         self.sender = Sender(settings, transport, clock=clock, random=random.random)
         # 96 random bits name the process and a counter the event: unique for less than the price of
         # a random number each, and it compresses. It fits the 36 characters that Mixpanel takes.
-        self.insert_id: Callable[[], str] = map(
-            (secrets.token_hex(12) + "%x").__mod__, count()
-        ).__next__
+        self.insert_id = insert_ids(secrets.token_hex(12))
         self.bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.rung = False
         # Whoever pops the token starts the worker; a list's pop is one step, so only one does.

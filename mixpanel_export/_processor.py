@@ -22,8 +22,8 @@ from mixpanel_export._record import Record
 from mixpanel_export._values import MISSING
 
 if TYPE_CHECKING:
+    from mixpanel_export._form import Form
     from mixpanel_export._pipeline import Pipeline
-    from mixpanel_export._plan import Plan
     from mixpanel_export._settings import Settings
 
 # Without one of these nothing is identified or marked.
@@ -74,7 +74,7 @@ class MixpanelProcessor:
         self._seal = self._door.seal
         self._seal_plain = self._door.translator.seal_plain
         # By logger and the names in an event dict; None is what needs a closer look.
-        self._plans: dict[tuple[object, ...], Plan | None] = {}
+        self._forms: dict[tuple[object, ...], Form | None] = {}
         self._ignore = self._door.pipeline.ignore
         self._include = self._door.settings.include
         self._wall = self._door.pipeline._wall
@@ -105,13 +105,13 @@ class MixpanelProcessor:
             origin = logger.name if isinstance(logger, Logger) else ""
             names = tuple(event_dict)
             try:
-                plan = self._plans[origin, names]
+                form = self._forms[origin, names]
             except KeyError:
-                plan = self._meet(origin, names)
-            if plan is None or current() or get_ident() in delivering or not is_usual(event_dict):
+                form = self._meet(origin, names)
+            if form is None or current() or get_ident() in delivering or not is_usual(event_dict):
                 self._look_closely(origin, event_dict)
             else:
-                self._offer((event_dict["event"], self._wall(), event_dict, plan), self._seal_plain)
+                self._offer((event_dict["event"], self._wall(), event_dict, form), self._seal_plain)
         except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
             self._complain(event_dict, error)
         return event_dict
@@ -135,18 +135,15 @@ class MixpanelProcessor:
             raise TypeError("cannot pickle a MixpanelProcessor with a pipeline of its own")
         return _open, self._opened_with
 
-    def _meet(self, origin: str, names: tuple[Any, ...]) -> Plan | None:
+    def _meet(self, origin: str, names: tuple[Any, ...]) -> Form | None:
         """Get ready for event dicts with these names; None if each needs a closer look."""
-        plan = None
         # Without a name from here, that in the event dict counts.
         fields = own_names(names) if origin or "logger" not in names else None
-        if fields is not None:
-            plan = self._door.translator.plan(origin, fields)
-            plan = plan if plan.plain else None
-        if len(self._plans) >= MEMORY:
-            self._plans.clear()
-        self._plans[origin, names] = plan
-        return plan
+        form = None if fields is None else self._door.translator.plan(origin, fields).form
+        if len(self._forms) >= MEMORY:
+            self._forms.clear()
+        self._forms[origin, names] = form
+        return form
 
     def _look_closely(self, origin: str, event_dict: Mapping[Any, Any]) -> None:
         """Take one with something about it that the names do not tell."""

@@ -17,7 +17,8 @@ import orjson
 
 from mixpanel_export import _web
 from mixpanel_export._ids import MEMORY
-from mixpanel_export._plan import HONOURED, IDENTITY, MARKS, OPERATIONS
+from mixpanel_export._line import HONOURED
+from mixpanel_export._plan import IDENTITY, MARKS, OPERATIONS
 from mixpanel_export._record import NOTHING_BOUND
 
 #: What is in front of the names that the context processors leave on spans and log records: what

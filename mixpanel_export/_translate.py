@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._fill import Filler
+from mixpanel_export._form import Form
 from mixpanel_export._ids import MEMORY, as_id
 from mixpanel_export._limits import MAX_PROPERTIES
-from mixpanel_export._line import honour, squeeze
-from mixpanel_export._plan import FIXED, FRAMEWORKS, HONOURED, IDENTITY, OURS, Heed, Plan, make_plan
+from mixpanel_export._line import HONOURED, honour, squeeze
+from mixpanel_export._plan import FIXED, FRAMEWORKS, IDENTITY, OURS, Heed, Plan, make_plan
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._quota import Quota
 from mixpanel_export._record import Record
@@ -76,10 +77,10 @@ class Translator:
         "_event_plans",
         "_explained",
         "_filler",
+        "_forms",
         "_hint",
         "_line",
         "_names",
-        "_plain",
         "_plans",
         "_quota",
         "_select",
@@ -107,9 +108,11 @@ class Translator:
         self._hint = hint
         quota = Quota(settings.sample, settings.budget)
         self._quota = quota if quota.limits else None
-        self._plain = not (self._select or self._transform or self._quota)
         privacy = Privacy(scrub=settings.scrub, allow=settings.allow, deny=settings.deny)
         self._filler = Filler(privacy, self._tell)
+        # What fills forms, if the settings leave single events alone.
+        alone = not (self._select or self._transform or self._quota)
+        self._forms = self._filler if alone else None
         self._line = self._filler.line
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._event_plans: dict[tuple[object, ...], Plan] = {}
@@ -166,14 +169,14 @@ class Translator:
             plan = self._plans[item.logger, tuple(fields)]
         except KeyError:
             plan = self.plan(item.logger, tuple(fields))
-        plain = plan.plain and item.grounds is None
+        plain = plan.form is not None and item.grounds is None
         name = (item.name if plan.selected else None) if plain else self._chosen(item, plan)
         if name is None:
-            return self._ignore(item.name, plan)
+            return self._ignore(item.name, bool(plan.heed))
         if item.bound:
             fields, plan = self._with_bound(item, plan)
-        if plain and plan.plain:
-            return self.seal_plain((name, item.time, fields, plan), insert_id, wall)
+        if plain and plan.form is not None:
+            return self.seal_plain((name, item.time, fields, plan.form), insert_id, wall)
         if self._transform is not None:
             event = self._event(name, item, fields, plan)
             line = self._seal_event(event, insert_id, wall)
@@ -181,7 +184,7 @@ class Translator:
             properties = self._base.copy()
             properties["time"] = int(item.time * 1000)
             if plan.identity:
-                properties["distinct_id"] = self._owner(fields, plan)
+                properties["distinct_id"] = self._owner(fields, plan.identity)
             line = self._make(name, properties, fields, plan, insert_id, wall, item.time)
         if not plan.operations:
             return line
@@ -189,7 +192,7 @@ class Translator:
 
     def seal_plain(
         self,
-        said: tuple[str, float, Mapping[Any, Any], Plan],
+        said: tuple[str, float, Mapping[Any, Any], Form],
         insert_id: Callable[[], str],
         wall: Callable[[], float],  # noqa: ARG002 -- as `seal`
     ) -> bytes | Drop:
@@ -198,29 +201,28 @@ class Translator:
 
         Args:
             said: What would name the event, when it was said in seconds since the epoch, its fields
-                and the plan for their names, which must be plain. There may be more fields than
-                the plan knows of; nothing is bound.
+                and the form for their names. There may be more fields than the form knows of;
+                nothing is bound.
 
             insert_id: Called for an id.
 
             wall: Not called.
         """
-        name, moment, fields, plan = said
-        if not plan.selected:
-            return self._ignore(name, plan)
+        name, moment, fields, form = said
+        if not form.selected:
+            return self._ignore(name, form.heeded)
         if name not in self._names:
             name = self._as_name(name)
             if not name:
                 return Drop.IGNORED
-        properties = plan.form.copy()
-        properties["time"] = int(moment * 1000)
-        if plan.identity:
-            properties["distinct_id"] = as_id(fields["distinct_id"]) or self._owner(fields, plan)
-        properties["$insert_id"] = insert_id()
-        return self._line(name, properties, fields, plan.pairs) or Drop.TOO_LARGE
+        owner = ""
+        if form.identity:
+            owner = as_id(fields["distinct_id"]) or self._owner(fields, form.identity)
+        properties = form.fill(fields, int(moment * 1000), owner, insert_id())
+        return self._line(name, properties) or Drop.TOO_LARGE
 
-    def _ignore(self, name: str, plan: Plan) -> Drop:
-        if not self._explained and plan.heed:
+    def _ignore(self, name: str, heeded: bool) -> Drop:
+        if not self._explained and heeded:
             self._explained = True
             self._hint("ignored", name)
         return Drop.IGNORED
@@ -262,20 +264,20 @@ class Translator:
         try:
             plan = self._event_plans[names]
         except KeyError:
-            plan = make_plan(names, self._filler.privacy, base=self._base, plain=self._plain)
+            plan = make_plan(names, self._filler.privacy, base=self._base, filler=self._forms)
             _remember(self._event_plans, names, plan)
         now = wall()
-        properties = plan.form.copy() if plan.plain else self._base.copy()
-        properties["time"] = int(now * 1000)
+        moment = int(now * 1000)
         if event.distinct_id:
-            properties["distinct_id"] = owner = as_id(event.distinct_id)
+            owner = as_id(event.distinct_id)
             if not owner:
                 self._tell("ids")
-        elif plan.identity:
-            properties["distinct_id"] = self._owner(fields, plan)
-        if plan.plain and event.name in self._names:
-            properties["$insert_id"] = insert_id()
-            return self._line(event.name, properties, fields, plan.pairs) or Drop.TOO_LARGE
+        else:
+            owner = self._owner(fields, plan.identity)
+        if plan.form is not None and event.name in self._names:
+            properties = plan.form.fill(fields, moment, owner, insert_id())
+            return self._line(event.name, properties) or Drop.TOO_LARGE
+        properties = {**self._base, "time": moment, "distinct_id": owner}
         return self._make(event.name, properties, fields, plan, insert_id, wall, now)
 
     # -- which records ----------------------------------------------------------------------------
@@ -322,7 +324,7 @@ class Translator:
                 stamped=True,
                 selection=self._selection,
                 heed=self._heed(logger),
-                plain=self._plain,
+                filler=self._forms,
             )
             _remember(self._plans, (logger, names), plan)
         return plan
@@ -348,7 +350,7 @@ class Translator:
             honour(head, fields, record.time)
         properties = {name: value for name, value in head.items() if name not in HONOURED}
         properties.update((name, fields[key]) for key, name in plan.pairs)
-        if owner := self._owner(fields, plan):
+        if owner := self._owner(fields, plan.identity):
             properties.update((name, fields[name]) for name in plan.aliases)
         return Event(
             name,
@@ -361,7 +363,7 @@ class Translator:
 
     def _updates(self, fields: Mapping[Any, Any], plan: Plan) -> list[Aside | Drop]:
         """Make the lines that update the user's profile."""
-        owner = self._owner(fields, plan)
+        owner = self._owner(fields, plan.identity)
         return [
             self._seal_update(ProfileUpdate(owner, operation, fields[operation]))
             for operation in plan.operations
@@ -422,7 +424,11 @@ class Translator:
         pairs = plan.pairs
         if plan.rivals is not None:
             pairs = squeeze(properties, pairs, plan.rivals)
-        return self._line(name, properties, fields, pairs, plan.hidden) or Drop.TOO_LARGE
+        self._filler.fill(properties, fields, pairs)
+        if plan.hidden:
+            hidden = plan.hidden.items()
+            properties.update((sent, instead) for sent, instead in hidden if sent in properties)
+        return self._line(name, properties) or Drop.TOO_LARGE
 
     def _as_name(self, name: str) -> str:
         """Give the name that is sent; ``""`` if nothing can be named so."""
@@ -440,9 +446,9 @@ class Translator:
                 self._tell("names")
         return found
 
-    def _owner(self, fields: Mapping[Any, Any], plan: Plan) -> str:
-        """Give the first identity that is not None; ``""`` if there is none."""
-        for name in plan.identity:
+    def _owner(self, fields: Mapping[Any, Any], identity: tuple[str, ...]) -> str:
+        """Give the first *identity* that is not None; ``""`` if there is none."""
+        for name in identity:
             value = fields[name]
             if value is not None:
                 owner = as_id(value, name == "$device_id")

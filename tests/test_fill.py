@@ -27,10 +27,14 @@ def filled(value: object, *, told: Told | None = None, scrub: bool = True) -> di
     Return the properties that one field fills, twice in a row.
     """
     filler = Filler(Privacy(scrub=scrub), (Told() if told is None else told).append)
-    lines = [filler.line("E", {}, {"field": value}, (("field", "name"),)) for _ in range(2)]
+    lines = []
+    for _ in range(2):
+        properties: dict[str, Any] = {}
+        filler.fill(properties, {"field": value}, (("field", "name"),))
+        lines.append(filler.line("E", properties))
     assert lines[0] == lines[1]
-    properties: dict[str, Any] = orjson.loads(lines[0] or b"")["properties"]
-    return properties
+    found: dict[str, Any] = orjson.loads(lines[0] or b"")["properties"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,17 @@ def test_texts_without_end_do_not_fill_the_memory() -> None:
     filler = Filler(Privacy(), Told().append)
 
     for number in range(2 * MEMORY + 1):
-        filler.line("E", {}, {"a": f"text {number}"}, (("a", "a"),))
+        assert filler.value(f"text {number}") == f"text {number}"
 
-    assert 0 < len(filler._known) <= MEMORY
+    assert 0 < len(filler.known) <= MEMORY
+
+
+@pytest.mark.parametrize("text", ["seq0000042", "41111111-1111-1111-8111-deadbeef0000", ""])
+def test_ids_are_not_remembered(text: str) -> None:
+    """
+    Each is new, and would only make others forgotten.
+    """
+    filler = Filler(Privacy(), Told().append)
+
+    assert filler.value(text) == text
+    assert filler.known == ({text} - {"seq0000042", "41111111-1111-1111-8111-deadbeef0000"})

@@ -498,7 +498,7 @@ def test_loggers_without_end_do_not_fill_the_memory(shop: Shop) -> None:
     for number in range(2 * MEMORY + 1):
         shop.handler.handle(logging.makeLogRecord({"name": f"made.up.{number}", "msg": "A"}))
 
-    assert len(shop.handler._plans) <= MEMORY
+    assert len(shop.handler._forms) <= MEMORY
 
 
 def test_a_record_that_updates_a_profile_is_both(shop: Shop) -> None:

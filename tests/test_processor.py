@@ -243,7 +243,7 @@ def test_names_without_end_do_not_fill_the_memory(ear: Ear) -> None:
     for number in range(MEMORY + 2):
         ear.hear("A", distinct_id="u-1", **{f"made_up_{number}": 1})
 
-    assert len(ear.processor._plans) <= MEMORY
+    assert len(ear.processor._forms) <= MEMORY
 
 
 # -- the message ----------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from orjson import dumps, loads
 from mixpanel_export._fill import CARDS, FEW
 from mixpanel_export._ids import SURELY_MS, address, as_id, as_insert_id, as_time
 from mixpanel_export._limits import MAX_AHEAD_MS, MAX_EVENT_BYTES, MAX_STRING_BYTES
-from mixpanel_export._plan import HONOURED, IDENTITY, make_plan
+from mixpanel_export._line import HONOURED
+from mixpanel_export._plan import IDENTITY, make_plan
 from mixpanel_export._privacy import Privacy, scrubbed_among
 from mixpanel_export._values import SURELY_SHORT
 

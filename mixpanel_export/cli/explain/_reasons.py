@@ -17,7 +17,8 @@ import orjson
 
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._ids import as_id
-from mixpanel_export._plan import HONOURED, MARKS, Heed, Plan, is_stamp, make_plan
+from mixpanel_export._line import HONOURED
+from mixpanel_export._plan import MARKS, Heed, Plan, is_stamp, make_plan
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._record import Record
 from mixpanel_export._semconv import plan_names, why_left_out
