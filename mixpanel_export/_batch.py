@@ -89,15 +89,18 @@ class Batch:
         repeatable: bool = True,
     ) -> Batch:
         """Seal *lines*, at least one, in their order."""
-        array = b"[" + _SEPARATOR.join(lines) + b"]"
-        body = array
+        joined = _SEPARATOR.join(lines)
         if gzip:
+            # Without a copy for the brackets: while bytes are copied, no other thread runs.
             compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-            body = compressor.compress(array) + compressor.flush()
+            parts = map(compressor.compress, (b"[", joined, b"]"))
+            body = b"".join([*parts, compressor.flush()])
+        else:
+            body = b"[" + joined + b"]"
         return cls(
             body=body,
             count=len(lines),
-            raw_size=len(array),
+            raw_size=len(joined) + 2,
             gzip=gzip,
             lane=lane,
             repeatable=repeatable,
@@ -150,14 +153,18 @@ def _time_of(line: bytes) -> int:
     return int(found[1]) if found else sys.maxsize
 
 
-def fitting(lines: Sequence[bytes], max_bytes: int) -> int:
+def fitting(lines: Sequence[bytes], max_bytes: int) -> tuple[int, int]:
     """
     Count how many of the first *lines* fit into a body of *max_bytes*, its brackets included.
 
-    At least one, however long it is: a line alone is as small as a request gets.
+    Returns:
+        How many, and their own bytes. At least one, however long it is: a line alone is as small as
+        a request gets.
     """
     # The common case costs no Python per line: everything fits.
-    if sum(map(len, lines)) + LINE_COST * len(lines) <= max_bytes:
-        return len(lines)
+    size = sum(map(len, lines))
+    if size + LINE_COST * len(lines) <= max_bytes:
+        return len(lines), size
     ends = list(accumulate(len(line) + LINE_COST for line in lines))
-    return max(1, bisect_right(ends, max_bytes))
+    count = max(1, bisect_right(ends, max_bytes))
+    return count, ends[count - 1] - LINE_COST * count

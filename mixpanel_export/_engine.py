@@ -28,7 +28,7 @@ from itertools import count, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mixpanel_export._batch import Batch, Lane
+from mixpanel_export._batch import LINE_COST, Batch, Lane
 from mixpanel_export._circuit import Circuit
 from mixpanel_export._ledger import DROPS, Health, Stats
 from mixpanel_export._limits import MAX_REQUEST_UPDATES
@@ -212,12 +212,13 @@ class Engine:
         return Mark(taken.events + queue.shed_events, taken.aside + queue.shed_aside)
 
     def _admit(self, load: _Load, shipment: Shipment | None) -> None:
-        raw = sum(map(len, load.lines))
+        count = len(load.lines)
         if shipment is None:
-            self._counts["abandoned"] += len(load.lines)
-            self.queue.release(len(load.lines), raw, load.places)
+            self._counts["abandoned"] += count
+            self.queue.release(count, sum(map(len, load.lines)), load.places)
             return
-        self.queue.resize(raw, len(shipment.batch.body))
+        batch = shipment.batch
+        self.queue.resize(batch.raw_size - LINE_COST * count, len(batch.body))
         if load.lane.in_order:
             self._lanes[load.lane].append(shipment)
         else:

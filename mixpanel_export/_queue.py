@@ -199,11 +199,11 @@ class MemoryQueue:
         lines = list(starmap(self._lines.popleft, repeat((), count)))
         if not lines:
             return lines
-        kept = fitting(lines, self._batch_bytes)
+        kept, size = fitting(lines, self._batch_bytes)
         self._lines.extendleft(reversed(lines[kept:]))
         del lines[kept:]
-        self._held_events += len(lines)
-        self._held_bytes += sum(map(len, lines))
+        self._held_events += kept
+        self._held_bytes += size
         # The lines that wait are fewer now, the bound for all is the same.
         self._alarm = min(self._alarm, self._limit)
         return lines

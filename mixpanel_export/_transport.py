@@ -8,7 +8,7 @@ import os
 import ssl
 import sys
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -95,6 +95,8 @@ class HttpxTransport:
         self._mounts = {pattern: None} if is_loopback(host) else None
         self._backend = _Backend()
         self._client: httpx.Client | None = None
+        # What the client would say of itself; names in lower case.
+        self._headers: dict[str, str] = {}
         # Guards the client's coming and going: two threads must not open one each, and lose one.
         self._lock = threading.Lock()
 
@@ -106,17 +108,17 @@ class HttpxTransport:
         trace = _Trace()
         self._backend.current.deadline = deadline
         try:
-            with (
-                _untraced(),
-                client.stream(
-                    request.method,
-                    request.url,
-                    content=request.body,
-                    headers=dict(request.headers),
-                    timeout=timeout,
-                    extensions={"trace": trace},
-                ) as answer,
-            ):
+            # Not by the client's own way to make one: to merge what is the same each time takes it
+            # as long as all the rest, and no other thread runs meanwhile.
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            prepared = httpx.Request(
+                request.method,
+                _parsed(request.url),
+                content=request.body,
+                headers=self._headers | headers,
+                extensions={"timeout": timeout.as_dict(), "trace": trace},
+            )
+            with _untraced(), contextlib.closing(client.send(prepared, stream=True)) as answer:
                 body = bytearray()
                 for chunk in answer.iter_bytes():
                     body += chunk
@@ -151,6 +153,7 @@ class HttpxTransport:
                     mounts=self._mounts,
                 )
                 self._backend.install(self._client)
+                self._headers = dict(self._client.headers)
             return self._client
 
 
@@ -272,6 +275,12 @@ def _untraced() -> Iterator[None]:
         yield
     finally:
         context.detach(token)
+
+
+@lru_cache(maxsize=16)
+def _parsed(url: str) -> httpx.URL:
+    """Take *url* apart, once: they are as many as there are endpoints."""
+    return httpx.URL(url)
 
 
 @cache

@@ -72,6 +72,33 @@ def test_a_request_arrives_and_its_answer_comes_back(transport: HttpxTransport) 
     assert response.headers["retry-after"] == "7"
 
 
+def test_a_header_is_said_once(transport: HttpxTransport) -> None:
+    """
+    What the request says goes before what the client would say; the rest the client says.
+    """
+    headers = {"Accept": "application/json", "USER-AGENT": "ours"}
+    with raw_server() as server:
+        for _ in range(2):
+            request = Request(url=server.url + "/import?strict=1", body=b"[]", headers=headers)
+            transport.send(request, within(5.0))
+
+        heads = [each.partition(b"\r\n\r\n")[0].decode().lower() for each in server.requests]
+    assert heads[0] == heads[1]
+    first, *lines = heads[0].split("\r\n")
+    assert first == "post /import?strict=1 http/1.1"
+    said = dict(line.split(": ") for line in lines)
+    assert len(said) == len(lines)
+    encodings = said.pop("accept-encoding")
+    assert "gzip" in encodings
+    assert said == {
+        "host": server.url.removeprefix("http://"),
+        "connection": "keep-alive",
+        "content-length": "2",
+        "accept": "application/json",
+        "user-agent": "ours",
+    }
+
+
 def test_nothing_is_imported_while_requests_are_made() -> None:
     """
     A fork in the middle of an import would leave the child with a lock that is never released.
