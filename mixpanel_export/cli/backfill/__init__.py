@@ -16,7 +16,6 @@ History into Mixpanel: what ``mixpanel-export import`` does.
     _maker      chunk -> lines, or why there is none
     _parcel     lines -> parcels, each as much as a request may carry
     _window     how many requests may be under way
-    _gzip       compression of requests
     _shipping   parcels -> outcomes, on several connections
     _journal    what is settled, on disk
     _books      what became of each record

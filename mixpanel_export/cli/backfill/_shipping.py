@@ -16,7 +16,6 @@ from mixpanel_export._outcome import Misconfigured, Rejection, Retryable
 from mixpanel_export._sender import Attempt, Sender, Shipment
 from mixpanel_export._transport import HttpxTransport
 from mixpanel_export.cli.backfill._books import Books
-from mixpanel_export.cli.backfill._gzip import compressed
 from mixpanel_export.cli.backfill._parcel import Parcel
 from mixpanel_export.cli.backfill._window import Window
 
@@ -104,10 +103,11 @@ class Shipping:
         batch = None
         if parcel.lines:
             batch = Batch.of(
-                parcel.lines, gzip=False, lane=parcel.lane, repeatable=parcel.repeatable
+                parcel.lines,
+                gzip=self._settings.gzip,
+                lane=parcel.lane,
+                repeatable=parcel.repeatable,
             )
-            if self._settings.gzip:
-                batch = compressed(batch)
             # The batch has them, in a tenth of the room.
             parcel.lines.clear()
         self._put((parcel, batch), stopped)
