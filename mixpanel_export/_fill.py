@@ -80,7 +80,7 @@ class Filler:
         kind = type(value)
         if kind is str:
             # An id is new each time: to remember it would only make others forgotten.
-            return value if is_id(value) or value in self.known else self.text(value)
+            return value if value in self.known or is_id(value) else self.text(value)
         if value is None:
             return MISSING
         if (

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mixpanel_export._fill import CARDS, FEW, LARGEST, Filler
 from mixpanel_export._line import Pairs
+from mixpanel_export._privacy import SHORTEST_SECRET
 from mixpanel_export._values import MISSING
 
 #: What gives the properties of an event: its fields, milliseconds since the epoch, whose it is, the
@@ -26,7 +27,10 @@ WORTH: Final = 50
 
 # For the types that most values have, whether one is sent as it is: what `Filler.value` asks first.
 _AS_IT_IS: Final = {
-    str: "type(value := {said}) is str and value in known",
+    str: (
+        "type(value := {said}) is str"
+        f" and (value in known or (len(value) < {SHORTEST_SECRET} and value.isalnum()))"
+    ),
     bool: "(value := {said}) is True or value is False",
     int: f"type(value := {{said}}) is int and value < {CARDS}",
     float: f"type(value := {{said}}) is float and {-LARGEST!r} <= value <= {LARGEST!r}",

@@ -49,18 +49,15 @@ def as_id(value: object, prefixed: bool = False) -> str:
 
         prefixed: Whether it is a device's and to be marked as one.
     """
-    if (
-        type(value) is str
+    if type(value) is str and not prefixed:
+        size = len(value)
         # Most are longer than the words that are forbidden, or end in a digit, which of these only
         # the shortest do.
-        and (
-            (_LONGEST_WORD < len(value) <= SURELY_SHORT and value != _NIL)
-            or (_LONGEST_NUMBER < len(value) <= _LONGEST_WORD and value[-1].isdigit())
-        )
-        and value.strip() is value
-        and not prefixed
-    ):
-        return value
+        if (
+            _LONGEST_WORD < size <= SURELY_SHORT
+            or (_LONGEST_NUMBER < size <= _LONGEST_WORD and value[-1].isdigit())
+        ) and (value.strip() is value and value != _NIL):
+            return value
     if value is None:
         return ""
     text = value if type(value) is str else _whole_text(value)

@@ -168,7 +168,9 @@ _ASSIGNMENT: Final = re.compile(
     """
 )
 
-_SHORTEST_CARD: Final = 13
+#: Fewer letters and digits are no secret: what is shorter than a card's number and looked for has
+#: other characters in it.
+SHORTEST_SECRET: Final = 13
 
 # -- RFC 9562, section 4
 _UUID: Final = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -192,13 +194,11 @@ def is_id(text: str) -> bool:
     """
     Say whether *text* is like most ids: nothing but a few letters and digits, or a UUID.
 
-    Neither holds a secret. All that is looked for is longer, or has other characters in it; and one
-    of 25,000 random UUIDs begins with what might be the number of a card.
+    Neither holds a secret. One of 25,000 random UUIDs begins like a card's number, which it is not.
     """
-    size = len(text)
-    return (size < _SHORTEST_CARD and text.isalnum()) or (
-        size == _UUID_SIZE and _UUID.fullmatch(text) is not None
-    )
+    if len(text) < SHORTEST_SECRET:
+        return text.isalnum()
+    return len(text) == _UUID_SIZE and _UUID.fullmatch(text) is not None
 
 
 def scrub(text: str) -> str:
@@ -299,7 +299,7 @@ def _passes(number: str) -> bool:
     """Say whether the digits of *number* pass Luhn's check. -- ISO/IEC 7812-1, annex B."""
     digits = [int(each) for each in reversed(number) if each.isdigit()]
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[1::2]]
-    return len(digits) >= _SHORTEST_CARD and (sum(digits[::2]) + sum(doubled)) % 10 == 0
+    return len(digits) >= SHORTEST_SECRET and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
 class Privacy:

@@ -97,7 +97,11 @@ class MixpanelProcessor:
     ) -> MutableMapping[str, Any]:
         """Take *event_dict*, said to *logger*, and give it back as it is."""
         try:
-            if self._named and _TELLING.isdisjoint(event_dict.keys()):
+            if (
+                self._named
+                and "distinct_id" not in event_dict
+                and _TELLING.isdisjoint(event_dict.keys())
+            ):
                 self._ignore()
                 if not self._door.explained:
                     self._door.explain(name_of(event_dict.get("event")))
