@@ -76,7 +76,6 @@ class MixpanelHandler(logging.Handler):
         )
         self._offer = self._door.pipeline.offer
         self._seal = self._door.seal
-        self._seal_plain = self._door.translator.seal_plain
         self._include = self._door.settings.include
         # By logger and the names of everything on a record; None is what needs a closer look.
         self._forms: dict[tuple[object, ...], Form | None] = {}
@@ -132,7 +131,7 @@ class MixpanelHandler(logging.Handler):
             ):
                 self._offer(self._read(record), self._seal)
             else:
-                self._offer((name, record.created, fields, form), self._seal_plain)
+                self._offer((name, record.created, fields, ""), form.seal)
         except Exception:  # noqa: BLE001 -- logging's contract: a handler never raises
             self.handleError(record)
 

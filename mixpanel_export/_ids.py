@@ -29,10 +29,10 @@ MEMORY: Final = 2_000
 #: 2026-08-21) --, so that a smaller number may be taken for seconds, thousands of years ahead.
 SURELY_MS: Final = 100_000_000_000
 
-# The forbidden ids are words, numbers, and one UUID.
-_NIL: Final = max(FORBIDDEN_IDS, key=len)
-_LONGEST_WORD: Final = max(map(len, FORBIDDEN_IDS - {_NIL}))
-_LONGEST_NUMBER: Final = max(len(each) for each in FORBIDDEN_IDS - {_NIL} if each[-1].isdigit())
+#: The forbidden ids are words, numbers, and one UUID.
+NIL: Final = max(FORBIDDEN_IDS, key=len)
+LONGEST_WORD: Final = max(map(len, FORBIDDEN_IDS - {NIL}))
+LONGEST_NUMBER: Final = max(len(each) for each in FORBIDDEN_IDS - {NIL} if each[-1].isdigit())
 
 # The last two digits of ids that are made up.
 _TAILS: Final = tuple(f"{number:02x}" for number in range(256))
@@ -54,9 +54,9 @@ def as_id(value: object, prefixed: bool = False) -> str:
         # Most are longer than the words that are forbidden, or end in a digit, which of these only
         # the shortest do.
         if (
-            _LONGEST_WORD < size <= SURELY_SHORT
-            or (_LONGEST_NUMBER < size <= _LONGEST_WORD and value[-1].isdigit())
-        ) and (value.strip() is value and value != _NIL):
+            LONGEST_WORD < size <= SURELY_SHORT
+            or (LONGEST_NUMBER < size <= LONGEST_WORD and value[-1].isdigit())
+        ) and (value.strip() is value and value != NIL):
             return value
     if value is None:
         return ""

@@ -14,8 +14,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from mixpanel_export._fill import Filler
-from mixpanel_export._form import Form
+from mixpanel_export._form import Form, Rules
 from mixpanel_export._limits import MAX_PROPERTIES
 from mixpanel_export._line import HONOURED, Pairs
 from mixpanel_export._privacy import SCRUBBED, Privacy
@@ -219,7 +218,8 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     stamped: bool = False,
     selection: str = "all",
     heed: Heed = Heed.ALL,
-    filler: Filler | None = None,
+    rules: Rules | None = None,
+    named: bool = True,
 ) -> Plan:
     """
     Work out what to do with fields of these names.
@@ -238,8 +238,10 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
 
         heed: How much attention their logger gets.
 
-        filler: What fills the forms of events that are made of nothing but these fields; `None` if
-            the settings have a part in each event.
+        rules: What holds for events that are made of nothing but these fields; `None` if the
+            settings have a part in each event.
+
+        named: Whether it is among these fields whose an event is.
     """
     own = False
     pairs: dict[str, object] = {}
@@ -275,14 +277,14 @@ def make_plan(  # noqa: PLR0913 -- everything that decides, by name
     plain = not (mark or aliases or honoured or operations or hidden or crowded)
     form = None
     # Anything but a text of the plainest kind, as a name, may be equal to whatever it likes.
-    if filler is not None and plain and all(type(name) is str for name in names):
+    if rules is not None and plain and all(type(name) is str for name in names):
         form = Form(
-            filler,
+            rules,
             base=base,
             pairs=tuple((key, name) for name, key in pairs.items()),
             selected=selected,
             heeded=bool(heed),
-            identity=identity,
+            identity=identity if named else (),
         )
     return Plan(
         heed=heed,

@@ -72,7 +72,6 @@ class MixpanelProcessor:
         )
         self._offer = self._door.pipeline.offer
         self._seal = self._door.seal
-        self._seal_plain = self._door.translator.seal_plain
         # By logger and the names in an event dict; None is what needs a closer look.
         self._forms: dict[tuple[object, ...], Form | None] = {}
         self._ignore = self._door.pipeline.ignore
@@ -115,7 +114,7 @@ class MixpanelProcessor:
             if form is None or current() or get_ident() in delivering or not is_usual(event_dict):
                 self._look_closely(origin, event_dict)
             else:
-                self._offer((event_dict["event"], self._wall(), event_dict, form), self._seal_plain)
+                self._offer((event_dict["event"], self._wall(), event_dict, ""), form.seal)
         except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
             self._complain(event_dict, error)
         return event_dict

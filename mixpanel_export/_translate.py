@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mixpanel_export._event import Drop, Event
 from mixpanel_export._fill import Filler
-from mixpanel_export._form import Form
 from mixpanel_export._ids import MEMORY, as_id
 from mixpanel_export._limits import MAX_PROPERTIES
 from mixpanel_export._line import HONOURED, honour, squeeze
@@ -76,11 +75,9 @@ class Translator:
         "_base",
         "_event_plans",
         "_explained",
-        "_filler",
-        "_forms",
         "_hint",
         "_line",
-        "_names",
+        "_plain",
         "_plans",
         "_quota",
         "_select",
@@ -88,6 +85,8 @@ class Translator:
         "_token",
         "_transform",
         "_within",
+        "filler",
+        "names",
     )
 
     def __init__(
@@ -109,15 +108,14 @@ class Translator:
         quota = Quota(settings.sample, settings.budget)
         self._quota = quota if quota.limits else None
         privacy = Privacy(scrub=settings.scrub, allow=settings.allow, deny=settings.deny)
-        self._filler = Filler(privacy, self._tell)
-        # What fills forms, if the settings leave single events alone.
-        alone = not (self._select or self._transform or self._quota)
-        self._forms = self._filler if alone else None
-        self._line = self._filler.line
+        self.filler = Filler(privacy, self._tell)
+        # Whether the settings leave single events alone.
+        self._plain = not (self._select or self._transform or self._quota)
+        self._line = self.filler.line
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._event_plans: dict[tuple[object, ...], Plan] = {}
-        # Names of events that are sent as they are.
-        self._names: set[str] = set()
+        #: Names of events that are sent as they are.
+        self.names: set[str] = set()
         # What stands in every event, already in the form in which it is sent.
         self._base: dict[str, Any] = {
             "time": 0,
@@ -129,7 +127,7 @@ class Translator:
         given = settings.super_properties
         plan = make_plan(tuple(given), privacy)
         for key, name in plan.pairs[: MAX_PROPERTIES - FIXED]:
-            value = self._filler.clean(given[key])
+            value = self.filler.clean(given[key])
             if value is not MISSING:
                 self._base[name] = plan.hidden.get(name, value)
 
@@ -172,11 +170,11 @@ class Translator:
         plain = plan.form is not None and item.grounds is None
         name = (item.name if plan.selected else None) if plain else self._chosen(item, plan)
         if name is None:
-            return self._ignore(item.name, bool(plan.heed))
+            return self.ignore(item.name, bool(plan.heed))
         if item.bound:
             fields, plan = self._with_bound(item, plan)
         if plain and plan.form is not None:
-            return self.seal_plain((name, item.time, fields, plan.form), insert_id, wall)
+            return plan.form.seal((name, item.time, fields, ""), insert_id, wall)
         if self._transform is not None:
             event = self._event(name, item, fields, plan)
             line = self._seal_event(event, insert_id, wall)
@@ -184,44 +182,14 @@ class Translator:
             properties = self._base.copy()
             properties["time"] = int(item.time * 1000)
             if plan.identity:
-                properties["distinct_id"] = self._owner(fields, plan.identity)
+                properties["distinct_id"] = self.owner(fields, plan.identity)
             line = self._make(name, properties, fields, plan, insert_id, wall, item.time)
         if not plan.operations:
             return line
         return (line, *self._updates(fields, plan))
 
-    def seal_plain(
-        self,
-        said: tuple[str, float, Mapping[Any, Any], Form],
-        insert_id: Callable[[], str],
-        wall: Callable[[], float],  # noqa: ARG002 -- as `seal`
-    ) -> bytes | Drop:
-        """
-        Make a line of what most records are, at half the price.
-
-        Args:
-            said: What would name the event, when it was said in seconds since the epoch, its fields
-                and the form for their names. There may be more fields than the form knows of;
-                nothing is bound.
-
-            insert_id: Called for an id.
-
-            wall: Not called.
-        """
-        name, moment, fields, form = said
-        if not form.selected:
-            return self._ignore(name, form.heeded)
-        if name not in self._names:
-            name = self._as_name(name)
-            if not name:
-                return Drop.IGNORED
-        owner = ""
-        if form.identity:
-            owner = as_id(fields["distinct_id"]) or self._owner(fields, form.identity)
-        properties = form.fill(fields, int(moment * 1000), owner, insert_id())
-        return self._line(name, properties) or Drop.TOO_LARGE
-
-    def _ignore(self, name: str, heeded: bool) -> Drop:
+    def ignore(self, name: str, heeded: bool) -> Drop:
+        """Note that this is no event; tell it once if it is *heeded*."""
         if not self._explained and heeded:
             self._explained = True
             self._hint("ignored", name)
@@ -239,11 +207,11 @@ class Translator:
         if not isinstance(item, Event):
             return self._seal_update(item)
         if item.name in VERBS:
-            return seal_verb(item, insert_id(), wall(), self._filler.privacy)
+            return seal_verb(item, insert_id(), wall(), self.filler.privacy)
         return self._seal_event(item, insert_id, wall)
 
     def _seal_update(self, update: ProfileUpdate | GroupUpdate) -> Aside | Drop:
-        return seal_update(update, self._filler.privacy) if self._token else Drop.NO_TOKEN
+        return seal_update(update, self.filler.privacy) if self._token else Drop.NO_TOKEN
 
     def _seal_event(
         self, event: Event, insert_id: Callable[[], str], wall: Callable[[], float]
@@ -264,20 +232,24 @@ class Translator:
         try:
             plan = self._event_plans[names]
         except KeyError:
-            plan = make_plan(names, self._filler.privacy, base=self._base, filler=self._forms)
+            plan = make_plan(
+                names,
+                self.filler.privacy,
+                base=self._base,
+                rules=self if self._plain else None,
+                named=False,
+            )
             _remember(self._event_plans, names, plan)
         now = wall()
-        moment = int(now * 1000)
         if event.distinct_id:
             owner = as_id(event.distinct_id)
             if not owner:
                 self._tell("ids")
         else:
-            owner = self._owner(fields, plan.identity)
-        if plan.form is not None and event.name in self._names:
-            properties = plan.form.fill(fields, moment, owner, insert_id())
-            return self._line(event.name, properties) or Drop.TOO_LARGE
-        properties = {**self._base, "time": moment, "distinct_id": owner}
+            owner = self.owner(fields, plan.identity)
+        if plan.form is not None:
+            return plan.form.seal((event.name, now, fields, owner), insert_id, wall)
+        properties = {**self._base, "time": int(now * 1000), "distinct_id": owner}
         return self._make(event.name, properties, fields, plan, insert_id, wall, now)
 
     # -- which records ----------------------------------------------------------------------------
@@ -319,12 +291,12 @@ class Translator:
         if plan is None:
             plan = make_plan(
                 names,
-                self._filler.privacy,
+                self.filler.privacy,
                 base=self._base,
                 stamped=True,
                 selection=self._selection,
                 heed=self._heed(logger),
-                filler=self._forms,
+                rules=self if self._plain else None,
             )
             _remember(self._plans, (logger, names), plan)
         return plan
@@ -350,7 +322,7 @@ class Translator:
             honour(head, fields, record.time)
         properties = {name: value for name, value in head.items() if name not in HONOURED}
         properties.update((name, fields[key]) for key, name in plan.pairs)
-        if owner := self._owner(fields, plan.identity):
+        if owner := self.owner(fields, plan.identity):
             properties.update((name, fields[name]) for name in plan.aliases)
         return Event(
             name,
@@ -363,7 +335,7 @@ class Translator:
 
     def _updates(self, fields: Mapping[Any, Any], plan: Plan) -> list[Aside | Drop]:
         """Make the lines that update the user's profile."""
-        owner = self._owner(fields, plan.identity)
+        owner = self.owner(fields, plan.identity)
         return [
             self._seal_update(ProfileUpdate(owner, operation, fields[operation]))
             for operation in plan.operations
@@ -399,14 +371,14 @@ class Translator:
 
             now: Seconds since the epoch, for a time among *fields*.
         """
-        if name not in self._names:
-            name = self._as_name(name)
+        if name not in self.names:
+            name = self.as_name(name)
             if not name:
                 return Drop.IGNORED
         if plan.honoured:
             honour(properties, fields, now)
             for unusable in properties.keys() & _UNUSABLE:
-                properties[unusable] = self._filler.text(properties[unusable])
+                properties[unusable] = self.filler.text(properties[unusable])
             if "time_" in properties:
                 self._tell("time")
         if properties["$insert_id"] is None:
@@ -424,29 +396,29 @@ class Translator:
         pairs = plan.pairs
         if plan.rivals is not None:
             pairs = squeeze(properties, pairs, plan.rivals)
-        self._filler.fill(properties, fields, pairs)
+        self.filler.fill(properties, fields, pairs)
         if plan.hidden:
             hidden = plan.hidden.items()
             properties.update((sent, instead) for sent, instead in hidden if sent in properties)
         return self._line(name, properties) or Drop.TOO_LARGE
 
-    def _as_name(self, name: str) -> str:
+    def as_name(self, name: str) -> str:
         """Give the name that is sent; ``""`` if nothing can be named so."""
         if _is_blank(name):
             return ""
         if name in VERBS:
             self._tell("verb")
             return ""
-        found = self._filler.text(name)
+        found = self.filler.text(name)
         if found == name:
-            if len(self._names) >= MEMORY:
-                self._names.clear()
-            self._names.add(name)
-            if len(self._names) > MANY_NAMES:
+            if len(self.names) >= MEMORY:
+                self.names.clear()
+            self.names.add(name)
+            if len(self.names) > MANY_NAMES:
                 self._tell("names")
         return found
 
-    def _owner(self, fields: Mapping[Any, Any], identity: tuple[str, ...]) -> str:
+    def owner(self, fields: Mapping[Any, Any], identity: tuple[str, ...]) -> str:
         """Give the first *identity* that is not None; ``""`` if there is none."""
         for name in identity:
             value = fields[name]

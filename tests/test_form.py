@@ -5,19 +5,23 @@ Forms: however often one was used, and whatever comes, the properties are the sa
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixpanel_export._event import Drop
 from mixpanel_export._fill import Filler
 from mixpanel_export._form import WORTH, Form
 from mixpanel_export._line import Pairs
 from mixpanel_export._privacy import SCRUBBED, Privacy
+from mixpanel_export._values import cut
 from tests.effort import steadily
 
 CARD = 4111111111111111
@@ -46,7 +50,7 @@ VALUES: list[tuple[object, object]] = [
     (5, 5),
     (-5, -5),
     (CARD, SCRUBBED),
-    (-(2**70), -(2**70)),  # Too big for a double, which is found when the line is made.
+    (-(2**70), str(-(2**70))),
     (0.5, 0.5),
     (math.nan, None),
     (-math.inf, None),
@@ -64,42 +68,84 @@ VALUES: list[tuple[object, object]] = [
 ]
 
 
+class Shop:
+    """
+    Rules of a shop: nothing is called "", and nobody "x".
+    """
+
+    def __init__(self) -> None:
+        self.filler = Filler(Privacy(), lambda _kind: None)
+        self.names: set[str] = set()
+        self.ignored: list[tuple[str, bool]] = []
+
+    def as_name(self, name: str) -> str:
+        """
+        Take it, unless it is a refund.
+        """
+        return "" if name == "Refund" else name.strip()
+
+    def owner(self, fields: Mapping[Any, Any], identity: tuple[str, ...]) -> str:
+        """
+        Know nobody by the id x.
+        """
+        found = str(next(fields[name] for name in identity))
+        return "" if found == "x" else found
+
+    def ignore(self, name: str, heeded: bool) -> Drop:
+        """
+        Note it.
+        """
+        self.ignored.append((name, heeded))
+        return Drop.IGNORED
+
+
 def form(*pairs: tuple[str, str], **base: object) -> Form:
     """
     Return a form with these *pairs* of fields and properties; *base* is in every event, too.
     """
-    return Form(
-        Filler(Privacy(), lambda _kind: None),
-        base={**BASE, **base},
-        pairs=pairs,
-        selected=True,
-        heeded=True,
-        identity=(),
-    )
+    return Form(Shop(), base={**BASE, **base}, pairs=pairs, selected=True, heeded=True, identity=())
 
 
 def used(pairs: Pairs, fields: dict[str, Any], **base: object) -> Form:
     """
     Return a form that *fields* have filled often enough for a function of its own.
     """
-    found = form(*pairs, **base)
+    return worn(form(*pairs, **base), fields)
+
+
+def worn(form: Form, fields: dict[str, Any]) -> Form:
+    """
+    Use *form* until it has a function.
+    """
     for _ in range(WORTH):
-        before = found.fill
-        properties(found, fields)
-    assert before == found._fill_in_a_loop
-    assert found.fill != before
-    return found
+        before = form.seal
+        sealed(form, fields)
+    assert before == form._seal_in_a_loop
+    assert form.seal != before
+    return form
+
+
+def sealed(form: Form, fields: dict[str, Any], name: str = "Sold") -> bytes | Drop:
+    """
+    Return what becomes of *fields*.
+    """
+    return form.seal((name, 1_700_000_000.1234, fields, "u-1"), lambda: "id-1", float)
 
 
 def properties(form: Form, fields: dict[str, Any]) -> dict[str, Any]:
     """
     Return what stands in an event beside what stands in all.
     """
-    found = form.fill(fields, 1_700_000_000_000, "u-1", "id-1")
+    line = sealed(form, fields)
+    assert isinstance(line, bytes)
+    event = orjson.loads(line)
+    assert event.keys() == {"event", "properties"}
+    assert event["event"] == "Sold"
+    found: dict[str, Any] = event["properties"]
     head = {name: found.pop(name) for name in BASE}
     assert head == {
         **BASE,
-        "time": 1_700_000_000_000,
+        "time": 1_700_000_000_123,
         "distinct_id": "u-1",
         "$insert_id": "id-1",
     }
@@ -146,7 +192,9 @@ def test_a_name_cannot_say_anything(name: str) -> None:
     """
     It stands there as a text, quoted, and is found by itself.
     """
-    assert properties(used(((name, name),), {name: "pro"}), {name: "free"}) == {name: "free"}
+    sent = cut(name)
+
+    assert properties(used(((name, sent),), {name: "pro"}), {name: "free"}) == {sent: "free"}
 
 
 def test_what_says_nothing_leaves_what_stands_in_every_event() -> None:
@@ -158,3 +206,60 @@ def test_what_says_nothing_leaves_what_stands_in_every_event() -> None:
         assert properties(each, {"plan": "pro", "coupon": None}) == {"plan": "pro"}
         assert properties(each, {"plan": None, "coupon": "c"}) == {"plan": "free", "coupon": "c"}
         assert properties(each, {"plan": b"", "coupon": None}) == {"plan": "free"}
+
+
+def test_names_are_asked_for_until_they_are_known() -> None:
+    """
+    Before and after there is a function; a name that is none makes no event.
+    """
+    shop = Shop()
+    each = Form(shop, base=BASE, pairs=(), selected=True, heeded=True, identity=())
+
+    for _ in range(2 * WORTH):
+        line = sealed(each, {}, " Sold ")
+        assert isinstance(line, bytes)
+        assert orjson.loads(line)["event"] == "Sold"
+        assert sealed(each, {}, "Refund") is Drop.IGNORED
+        shop.names.add("Refund")
+        assert isinstance(sealed(each, {}, "Refund"), bytes)
+        shop.names.clear()
+    assert each.seal != each._seal_in_a_loop
+
+
+@pytest.mark.parametrize(
+    ("given", "owner"),
+    [("customer-42", "customer-42"), ("c-42", "c-42"), ("x", ""), (7, "7"), ("c", "c")],
+)
+def test_the_owner_is_among_the_fields(given: object, owner: str) -> None:
+    """
+    Most are seen to be an id, for the others the rules are asked.
+    """
+    each = Form(Shop(), base=BASE, pairs=(), selected=True, heeded=True, identity=("distinct_id",))
+
+    lines = [sealed(each, {"distinct_id": given}) for _ in range(2 * WORTH)]
+    assert each.seal != each._seal_in_a_loop
+    assert len(set(lines)) == 1
+    assert isinstance(lines[0], bytes)
+    assert orjson.loads(lines[0])["properties"]["distinct_id"] == owner
+
+
+def test_what_is_too_large_is_no_event() -> None:
+    """
+    As much is left out as it takes; if that is not enough, the event is.
+    """
+    for each in (form(("a", "a")), used((("a", "a"),), {"a": 1})):
+        assert sealed(each, {"a": 1}, "x" * 1_100_000) is Drop.TOO_LARGE
+        line = sealed(each, {"a": ["b" * 200] * 200})
+        assert isinstance(line, bytes)
+
+
+def test_what_is_no_event_is_ignored() -> None:
+    """
+    However often.
+    """
+    shop = Shop()
+    each = Form(shop, base=BASE, pairs=(), selected=False, heeded=False, identity=())
+
+    for _ in range(2 * WORTH):
+        assert sealed(each, {}) is Drop.IGNORED
+    assert shop.ignored == [("Sold", False)] * 2 * WORTH

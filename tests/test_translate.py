@@ -1870,7 +1870,7 @@ def test_names_without_end_do_not_fill_the_memory() -> None:
         line = translator.seal(said(name=f"Order {number}"), lambda: MADE_UP, lambda: NOW)
         assert isinstance(line, bytes)
 
-    assert len(translator._names) == 1
+    assert len(translator.names) == 1
 
 
 def test_half_a_character_spoils_nothing_beside_it() -> None:

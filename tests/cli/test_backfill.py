@@ -120,7 +120,7 @@ def both_ways(items: list[bytes], *, scrub: bool = True) -> tuple[list[Any], lis
     Make lines of *items* in the short way, and of each in the long one; read them again.
     """
     translator = Translator(Settings(token="t", scrub=scrub))
-    express = Express(translator._filler.privacy, translator._base)
+    express = Express(translator.filler.privacy, translator._base)
     express.approve("A", b'{"event":"A",')
     short = express.lines(items, NOW)
     long = [
@@ -235,7 +235,7 @@ def test_an_event_that_says_something_twice_goes_the_long_way(twice: bytes) -> N
     """
     usual = b'{"event":"A","properties":{"time":1760000000000,"distinct_id":"u-1","$insert_id":"a1"'
     translator = Translator(Settings(token="t"))
-    express = Express(translator._filler.privacy, translator._base)
+    express = Express(translator.filler.privacy, translator._base)
     express.approve("A", b'{"event":"A",')
     items = [usual + b"," + twice + b"}}", usual + b',"plan":"c"}}', usual + b',"plan" :"c"}}']
 
@@ -250,7 +250,7 @@ def test_records_of_other_shapes_go_the_long_way(monkeypatch: pytest.MonkeyPatch
     """
     monkeypatch.setattr(_express, "_MEMORY", 1)
     translator = Translator(Settings(token="t"))
-    express = Express(translator._filler.privacy, translator._base)
+    express = Express(translator.filler.privacy, translator._base)
     for name in ("A", "B"):
         express.approve(name, b'{"event":"%s",' % name.encode())
     express.approve("changed", b'{"event":"other",')

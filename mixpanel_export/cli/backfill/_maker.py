@@ -102,7 +102,7 @@ class Maker:
             and settings.transform is None
             and settings.sample >= 1
         )
-        privacy, base = self._translator._filler.privacy, self._translator._base
+        privacy, base = self._translator.filler.privacy, self._translator._base
         self._express = Express(privacy, base) if usual else None
 
     def make(self, items: Sequence[Any], numbers: Sequence[int]) -> list[Result]:
