@@ -10,6 +10,7 @@ told apart as in the loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from orjson import dumps
@@ -163,8 +164,11 @@ class Form:
     ) -> bytes | Drop:
         name, moment, fields, owner = said
         self._used += 1
-        if self._used >= WORTH:
-            self.seal = self._function(fields)
+        # Once: signals may come faster than it is made, and each may bring an event of this form.
+        if self._used == WORTH:
+            # Close to the end of the stack, or of memory, the loop must do.
+            with suppress(RecursionError, MemoryError):
+                self.seal = self._function(fields)
         rules = self._rules
         if name not in rules.names:
             name = rules.as_name(name)

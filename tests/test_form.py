@@ -243,6 +243,46 @@ def test_the_owner_is_among_the_fields(given: object, owner: str) -> None:
     assert orjson.loads(lines[0])["properties"]["distinct_id"] == owner
 
 
+def test_who_comes_in_between_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A signal handler may make an event of the same form while its function is made.
+    """
+    each = form(("a", "a"))
+    make = each._function
+    between = []
+
+    def interrupted(_self: Form, fields: dict[str, Any]) -> Any:  # noqa: ANN401 -- as it is
+        between.append(sealed(each, fields))
+        return make(fields)
+
+    monkeypatch.setattr(Form, "_function", interrupted)
+
+    lines = [sealed(each, {"a": 1}) for _ in range(2 * WORTH)]
+
+    assert len(between) == 1
+    assert len({*lines, *between}) == 1
+    assert each.seal != each._seal_in_a_loop
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError])
+def test_without_a_function_the_loop_goes_on(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where there is no room to make one.
+    """
+
+    def broken(_self: Form, _fields: dict[str, Any]) -> Any:  # noqa: ANN401 -- as it is
+        raise error
+
+    monkeypatch.setattr(Form, "_function", broken)
+    each = form(("a", "a"))
+
+    for _ in range(2 * WORTH):
+        assert properties(each, {"a": 1}) == {"a": 1}
+    assert each.seal == each._seal_in_a_loop
+
+
 def test_what_is_too_large_is_no_event() -> None:
     """
     As much is left out as it takes; if that is not enough, the event is.
