@@ -99,6 +99,8 @@ class Keeper:
         self._complain = complain
         # One at a time.
         self._keeping = _thread.allocate_lock()
+        # Whether more may be left behind than was taken over.
+        self._more = False
         self._synced_at = self._looked_at = float("-inf")
 
     def keep(self) -> float:
@@ -115,11 +117,18 @@ class Keeper:
         finally:
             self._keeping.release()
 
-    def adopt(self) -> None:
-        """Do the same, and look at once for what others left behind; waits for another `keep`."""
+    def adopt(self) -> bool:
+        """
+        Do the same, and look at once for what others left behind; waits for another `keep`.
+
+        Returns:
+            True if there may be more than was taken over now.
+        """
         with self._keeping:
             self._looked_at = float("-inf")
+            self._more = False
             self._keep()
+            return self._more
 
     def tidy(self) -> None:
         """Delete what is done with, and the directory if it is empty, unless that takes long."""
@@ -171,3 +180,4 @@ class Keeper:
                 self._welcome(orphans)
             if not any(orphan.count for orphan in orphans):
                 directory.remove()
+        self._more = True

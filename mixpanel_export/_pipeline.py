@@ -317,8 +317,9 @@ class Pipeline:
         process = self._current()
         deadline = Deadline(self._clock, timeout)
         while process.engine.spool is not None:
-            process.engine.spool.keeper.adopt()
-            if process.engine.idle:
+            # What was taken over just now may be delivered already.
+            more = process.engine.spool.keeper.adopt()
+            if process.engine.idle and not more:
                 break
             if not process.settle(lambda: process.engine.idle, deadline):
                 return False

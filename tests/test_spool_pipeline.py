@@ -643,6 +643,32 @@ def test_a_worker_that_retires_at_once_leaves_nobody_behind(
     assert process.keeper is None
 
 
+def test_what_is_delivered_at_once_is_not_all_that_others_left(
+    start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nothing is held any more when the first part was delivered before anybody looked.
+    """
+    monkeypatch.setattr("mixpanel_export._keeper.AT_ONCE", 1)
+    for _ in range(3):
+        dead = start(*[ConnectionError("down")] * 50)
+        dead.submit(Event("A"))
+        dead.close(0.0)
+    heir = start()
+    process = heir._process
+    adopt = Keeper.adopt
+
+    def adopt_and_deliver(keeper: Keeper) -> bool:
+        more = adopt(keeper)
+        assert process.settle(lambda: process.engine.idle, Deadline(SYSTEM_CLOCK, 10.0))
+        return more
+
+    monkeypatch.setattr(Keeper, "adopt", adopt_and_deliver)
+
+    assert heir.adopt(10.0)
+    assert (heir.stats.adopted, heir.stats.delivered) == (3, 3)
+
+
 def test_what_others_left_can_be_waited_for(
     start: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
