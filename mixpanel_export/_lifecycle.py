@@ -87,12 +87,13 @@ def exit_deadline() -> Deadline | None:
     Others' functions at exit may come before our own, or instead of it, if nothing was sent until
     then: then the time begins to run here.
     """
-    if _exit_deadline is None and _is_late():
+    if _exit_deadline is None and is_late():
         _begin_exit()
     return _exit_deadline
 
 
-def _is_late() -> bool:
+def is_late() -> bool:
+    """Say whether this is the main thread after its end, where the functions at exit run."""
     # The main thread counts as ended while it waits for others, which may take as long as it likes;
     # what it does itself after its end are the functions at exit.
     main = threading.main_thread()

@@ -459,7 +459,9 @@ class Pipeline:
 
     def resume(self) -> None:
         """Go on at the ordinary pace."""
-        self._current().engine.calm()
+        process = self._current()
+        process.engine.calm()
+        process.ending = False
 
     def finish_exit(self, deadline: Deadline) -> None:
         """Wait until nothing is left, or until *deadline*; give up the rest."""
@@ -467,6 +469,7 @@ class Pipeline:
         if not self._is_used(process):
             return
         process.settle(lambda: process.engine.idle, deadline)
+        process.await_births()
         self._give_up(process)
         if process.engine.spool is not None and process.engine.idle:
             process.engine.spool.tidy()

@@ -44,6 +44,10 @@ delivering: Final[dict[int, int]] = {}
 #: that a steady trickle keeps its connection.
 IDLE: Final = 10.0
 
+#: Seconds that the end of a process waits at most for threads to begin. Ours: far more than that
+#: takes.
+BIRTH: Final = 1.0
+
 #: Seconds between two looks of a caller who delivers itself: what others bring in does not wake it.
 POLL: Final = 0.05
 
@@ -87,6 +91,9 @@ class Process:
         self.connections = 0
         self.idle = 0
         self.retiring = False
+        # One for each thread that was started and has not begun, see `await_births`.
+        self.unborn: list[None] = []
+        self.ending = False
         self.time: Callable[[float, str], None] | None = None
 
     # -- from the callers' threads ----------------------------------------------------------------
@@ -138,13 +145,46 @@ class Process:
         try:
             # Not threading.Thread: its start takes a lock that may be held by the very code which a
             # signal handler or a finaliser interrupted, and it waits for the thread.
-            _thread.start_new_thread(self.work, ())
+            self.begin(self.work)
         except RuntimeError:
             # The interpreter is exiting; flush and close deliver on their own thread.
             self.keeper = None
             self.token.append(True)
             return False
+        if self.ending or _lifecycle.is_late():
+            self.await_births()
         return True
+
+    def begin(self, run: Callable[..., object], *args: object) -> None:
+        """Start a thread; raises RuntimeError if there can be no more."""
+        # First: whoever waits for threads to begin sees this, or this one sees it.
+        self.unborn.append(None)
+        if self.ending and is_delivering(_thread.get_ident()):
+            self.born()
+            raise RuntimeError("the process ends")
+        try:
+            _thread.start_new_thread(run, args)
+        except RuntimeError:
+            self.born()
+            raise
+
+    def born(self) -> None:
+        """Note that a thread has begun, as the first that it does."""
+        del self.unborn[:1]
+
+    def await_births(self) -> None:
+        """
+        Wait until all threads have begun, a second at most; from here on they start no others.
+
+        In CPython 3.10 a thread that begins when the interpreter is gone ends the process with
+        SIGSEGV. Those of `threading` are waited for whenever one is started, ours only at the end.
+        """
+        self.ending = True
+        if are_greenlets():
+            return
+        patience = Deadline(self.clock, BIRTH)
+        while self.unborn and not patience.passed:
+            self.clock.sleep(0.001)
 
     def start_keeper(self) -> None:
         """Start the thread that looks after the spool, if there is one."""
@@ -153,7 +193,7 @@ class Process:
             self.keeper = object()
             # Without it, at the interpreter's exit, `put` helps itself.
             with suppress(RuntimeError):
-                _thread.start_new_thread(self.look_after, (spool, self.keeper))
+                self.begin(self.look_after, spool, self.keeper)
 
     def take_over(self) -> None:
         """Look for what others left in the spool, where no event has come that would do it."""
@@ -163,6 +203,7 @@ class Process:
 
     def look_after(self, spool: SpoolQueue, keeper: object) -> None:
         """Do what a spool needs, until another one does, the process is at rest, or forked."""
+        self.born()
         delivering[_thread.get_ident()] = _getpid()
         try:
             while self.keeper is keeper and not self.inherited:
@@ -218,6 +259,7 @@ class Process:
 
     def work(self) -> None:
         """Step until retired, or forked."""
+        self.born()
         delivering[_thread.get_ident()] = _getpid()
         if self.time is None:
             self.time = _metrics.observe(self.engine, self.settings)
@@ -265,7 +307,7 @@ class Process:
             self.connections += 1
             self.idle += 1
         try:
-            _thread.start_new_thread(self.serve, ())
+            self.begin(self.serve)
         except RuntimeError:
             with engine.changed:
                 self.connections -= 1
@@ -302,6 +344,7 @@ class Process:
 
     def serve(self) -> None:
         """Send what may be sent, until there was nothing for a while."""
+        self.born()
         delivering[_thread.get_ident()] = _getpid()
         try:
             while (shipment := self.await_shipment()) is not None:

@@ -281,7 +281,7 @@ def fleet(size: int, *, retry_after: RetryAfter = lambda _: None, seed: int = 1)
         made[0].processes[function.__self__].start(function.__name__)
 
     # No exit of this process is theirs.
-    lifecycle = SimpleNamespace(enroll=lambda _: None, register=lambda: None)
+    lifecycle = SimpleNamespace(enroll=lambda _: None, register=lambda: None, is_late=lambda: False)
     replaced: dict[str, Any] = {
         "_thread": SimpleNamespace(start_new_thread=start_new_thread, get_ident=lambda: 0),
         "_lifecycle": lifecycle,

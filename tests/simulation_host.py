@@ -67,8 +67,10 @@ class Threads:
         host = self._world.host
         if not host.threads:
             raise RuntimeError("can't create new thread at interpreter shutdown")
+        process = function.__self__  # type: ignore[attr-defined] # a method
+        process.born()
         kind = Worker if function.__name__ == "work" else Connection
-        host.actors.append(kind(host, function.__self__))  # type: ignore[attr-defined] # a method
+        host.actors.append(kind(host, process))
 
     def get_ident(self) -> int:
         return self._world.ident
@@ -83,6 +85,9 @@ class Lifecycle:
     def enroll(self, pipeline: object) -> None: ...
 
     def register(self) -> None: ...
+
+    def is_late(self) -> bool:
+        return False
 
     def exit_deadline(self) -> Deadline | None:
         return self._world.host.exit_deadline

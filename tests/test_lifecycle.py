@@ -91,7 +91,7 @@ def test_whoever_is_first_at_exit_begins_it(monkeypatch: pytest.MonkeyPatch) -> 
     clock = FakeClock()
     lodger = Lodger(clock, 5.0)
     _lifecycle.enroll(lodger)
-    monkeypatch.setattr(_lifecycle, "_is_late", lambda: True)
+    monkeypatch.setattr(_lifecycle, "is_late", lambda: True)
 
     begun = _lifecycle.exit_deadline()
     clock.advance(2.0)
@@ -112,11 +112,11 @@ from mixpanel_export import _lifecycle
 
 def go_on():
     threading.main_thread().join()
-    print("thread", _lifecycle._is_late())
+    print("thread", _lifecycle.is_late())
 
 threading.Thread(target=go_on).start()
-print("main", _lifecycle._is_late())
-atexit.register(lambda: print("exit", _lifecycle._is_late()))
+print("main", _lifecycle.is_late())
+atexit.register(lambda: print("exit", _lifecycle.is_late()))
 """
 
     ran = subprocess.run(

@@ -4,15 +4,19 @@ The pipeline: events in, threads, waiting, ending. Exits and forks are tested in
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -1018,6 +1022,114 @@ def test_an_exit_delivers_and_is_not_final(
     assert not deadline.passed
     assert pipeline.flush(10.0)
     assert len(transport.lines) == 2
+
+
+def test_no_thread_begins_after_the_end(tmp_path: Path) -> None:
+    """
+    Whatever was started has begun when the exit is over, be it that nobody had to wait for it, or
+    that it was started by a function at exit. In CPython 3.10 it might end the process otherwise.
+    """
+    program = f"""
+import _thread, atexit, sys, time
+from mixpanel_export import Event, Pipeline, Settings
+from mixpanel_export.testing import ScriptedTransport
+
+start, started, begun = _thread.start_new_thread, [], []
+
+def start_slowly(function, args):
+    def run():
+        # Nothing is delivered without the others.
+        time.sleep(0.3 if late or function.__name__ == "look_after" else 0)
+        begun.append(function.__name__)
+        function(*args)
+    started.append(function.__name__)
+    return start(run, ())
+
+def tell():
+    print(len(started), sorted(started) == sorted(begun))
+
+def submit():
+    pipeline.submit(Event("A"))
+    if late:
+        tell()
+
+late = sys.argv[1] == "late"
+_thread.start_new_thread = start_slowly
+atexit.register(tell)
+pipeline = Pipeline(
+    Settings(token="t", spool=None if late else {str(tmp_path)!r}, transport=ScriptedTransport())
+)
+if late:
+    atexit.register(submit)
+else:
+    submit()
+"""
+
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", program, when],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout.splitlines()[0]
+        for when in ("early", "late")
+    ]
+
+    assert told == ["3 True", "1 True"]
+
+
+def test_a_thread_starts_no_other_at_the_end(
+    transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It might begin too late; what there is to send, the worker sends. Afterwards all is as before.
+    """
+    start, started = _thread.start_new_thread, []
+
+    def start_new_thread(run: Callable[..., object], args: tuple[object, ...]) -> int:
+        started.append(run)
+        return start(run, args)
+
+    monkeypatch.setattr(_thread, "start_new_thread", start_new_thread)
+    monkeypatch.setattr(_process, "IDLE", 0.0)
+    pipeline = Pipeline(settings_with(transport))
+    process = pipeline._process
+
+    def deliver() -> int:
+        eventually(lambda: process.connections == 0)
+        pipeline.submit(Event("A"))
+        assert pipeline.flush()
+        return started.count(process.serve)
+
+    before = deliver()
+    pipeline.finish_exit(pipeline.start_exit())
+    at_the_end = deliver()
+    pipeline.resume()
+    afterwards = deliver()
+
+    assert (before, at_the_end, afterwards) == (1, 1, 2)
+    assert len(transport.lines) == 3
+    pipeline.close()
+
+
+def test_the_end_does_not_wait_for_ever_for_a_thread(
+    transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nor for what is no thread and shares this one.
+    """
+    clock = FakeClock()
+    process = Pipeline(settings_with(transport), clock=clock)._process
+    process.unborn.append(None)
+
+    process.await_births()
+    waited = clock.monotonic()
+    monkeypatch.setattr(_process, "are_greenlets", lambda: True)
+    process.await_births()
+
+    assert waited == pytest.approx(1.0, abs=0.01)
+    assert clock.monotonic() == waited
 
 
 def test_a_child_starts_empty() -> None:
