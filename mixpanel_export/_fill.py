@@ -17,7 +17,7 @@ from orjson import OPT_APPEND_NEWLINE, dumps
 
 from mixpanel_export._ids import MEMORY
 from mixpanel_export._limits import MAX_EVENT_BYTES, MAX_NESTED_BYTES, MAX_STRING_BYTES
-from mixpanel_export._line import STRICT, Pairs, dump_repaired, shrink
+from mixpanel_export._line import STRICT, Pairs, dump, dump_repaired, shrink
 from mixpanel_export._privacy import Privacy, is_id
 from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut
 
@@ -27,6 +27,10 @@ CARDS: Final = 4_000_000_000_000
 
 #: The largest number that is not infinite.
 LARGEST: Final = sys.float_info.max
+
+#: Stands for a value that says nothing. JSON writes this character in another way, so that nothing
+#: that is said can be taken for it.
+LEFT_OUT: Final = "\0"
 
 #: How lines are written: with a line break behind, which is cut off. orjson cuts what it returns
 #: from a kilobyte of fresh memory. While thousands of lines wait, each would begin in memory that
@@ -51,13 +55,16 @@ class Filler:
         tell: Called with ``"cut"`` or ``"naive"`` when a text is shortened or a date has no zone.
     """
 
-    __slots__ = ("_tell", "known", "privacy")
+    __slots__ = ("_tell", "known", "privacy", "written")
 
     def __init__(self, privacy: Privacy, tell: Callable[[str], object]) -> None:
         self.privacy = privacy
         self._tell = tell
-        #: Texts that are sent as they are.
-        self.known: set[str] = set()
+        #: Texts that are sent as they are, and the JSON of each.
+        self.known: dict[str, str] = {}
+        #: The JSON of numbers with a fraction, and of lists of a few such texts, as tuples: what
+        #: takes longest to write.
+        self.written: dict[float | tuple[str, ...], str] = {}
 
     def fill(self, properties: dict[str, Any], fields: Mapping[Any, Any], pairs: Pairs) -> None:
         """
@@ -94,6 +101,21 @@ class Filler:
             return value
         return self.clean(value)
 
+    def json(self, value: Any) -> str:  # noqa: ANN401 -- any JSON
+        """Write *value* as it is sent, in JSON; `LEFT_OUT` if it says nothing."""
+        sent = self.value(value)
+        if sent is MISSING:
+            return LEFT_OUT
+        text = dump(sent)
+        if sent is value and type(value) in (float, list):
+            if len(self.written) >= MEMORY:
+                self.written.clear()
+            if type(value) is float:
+                self.written[value] = text
+            elif len(value) <= FEW and all(type(each) is str for each in value):
+                self.written[tuple(value)] = text
+        return text
+
     @staticmethod
     def line(name: str, properties: dict[str, Any]) -> bytes | None:
         """Make the line of an event; None if it is too large, however much of it is left out."""
@@ -115,7 +137,7 @@ class Filler:
         if found is text:
             if len(self.known) >= MEMORY:
                 self.known.clear()
-            self.known.add(text)
+            self.known[text] = dump(text)
         return found
 
     def clean(self, value: object) -> Any:  # noqa: ANN401 -- any JSON

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import chain, repeat
+from json.encoder import encode_basestring
 from typing import Any, Final, Protocol
 
-from orjson import dumps
-
 from mixpanel_export._event import Drop
-from mixpanel_export._fill import CARDS, FEW, LARGEST, WITH_END, Filler
+from mixpanel_export._fill import CARDS, FEW, LEFT_OUT, Filler
 from mixpanel_export._ids import LONGEST_NUMBER, LONGEST_WORD, NIL
 from mixpanel_export._limits import MAX_EVENT_BYTES
-from mixpanel_export._line import Pairs
-from mixpanel_export._privacy import SHORTEST_SECRET
-from mixpanel_export._values import MISSING, SURELY_SHORT
+from mixpanel_export._line import Pairs, dump
+from mixpanel_export._privacy import SHORTEST_SECRET, is_id
+from mixpanel_export._values import SURELY_SHORT
 
 #: What would name the event, when it was said in seconds since the epoch, its fields, and whose it
 #: is if these do not tell. There may be more fields than the form knows of.
@@ -34,53 +34,74 @@ Seal = Callable[[Said, Callable[[], str], Callable[[], float]], bytes | Drop]
 #: loop, and a program that makes up names must not pay it for each.
 WORTH: Final = 50
 
-# For the types that most values have, whether one is sent as it is: what `Filler.value` asks first.
-_AS_IT_IS: Final = {
-    str: (
-        "type(value := {said}) is str"
-        f" and (value in known or (len(value) < {SHORTEST_SECRET} and value.isalnum()))"
+# What is a JSON of *value*, and when: what `Filler.value` asks first. Of a text either the one or
+# the other is most likely.
+_TEXT: Final = ("type(value) is str and value in known", "known[value]")
+_ID: Final = (
+    f"type(value) is str and len(value) < {SHORTEST_SECRET} and value.isalnum()",
+    """f'"{value}"'""",
+)
+_SIMPLE: Final = {
+    bool: (("value is True", "'true'"), ("value is False", "'false'")),
+    int: ((f"type(value) is int and {-CARDS} < value < {CARDS}", "str(value)"),),
+    float: (("type(value) is float and value in written", "written[value]"),),
+    list: (
+        (
+            f"type(value) is list and len(value) <= {FEW} and (texts := tuple(value)) in written",
+            "written[texts]",
+        ),
     ),
-    bool: "(value := {said}) is True or value is False",
-    int: f"type(value := {{said}}) is int and value < {CARDS}",
-    float: f"type(value := {{said}}) is float and {-LARGEST!r} <= value <= {LARGEST!r}",
-    list: f"type(value := {{said}}) is list and len(value) <= {FEW} and knows(value)",
 }
-_OTHERWISE: Final = "sent if (sent := other({said})) is not missing else (left_out := missing)"
+
+_IF_SIMPLE: Final = """\
+if {when}:
+            {slot} = {json}
+        el"""
+
+_VALUE: Final = """\
+        value = {said}
+        {simple}if ({slot} := json(value)) is left_out:
+            {instead}
+"""
 
 _FUNCTION: Final = f"""\
 def seal(said, insert_id, wall):
     name, moment, fields, owner = said
-    if name not in names:
-        name = as_name(name)
-        if not name:
-            return ignored
-{{owner}}
-    left_out = None
-    properties = {{{{
-{{properties}}
-    }}}}
-    if left_out is not None:
-        properties = complete(properties)
     try:
-        line = dumps({{{{"event": name, "properties": properties}}}}, None, {WITH_END})[:-1]
-    except TypeError:
-        return make_line(name, properties) or too_large
-    return line if len(line) <= {MAX_EVENT_BYTES} else make_line(name, properties) or too_large
+        if name in names:
+            event = names[name]
+        else:
+            name = as_name(name)
+            if not name:
+                return ignored
+            event = dump(name)
+{{owner}}
+        gaps = ()
+{{values}}
+        line = {{line}}
+        if gaps:
+            for gap in gaps:
+                line = line.replace(gap, "")
+        line = line.encode()
+    except (LookupError, TypeError, ValueError):
+        # What was known is forgotten; a list of anything; an id with half of a surrogate pair.
+        return again(said, insert_id, wall)
+    return line if len(line) <= {MAX_EVENT_BYTES} else again(said, insert_id, wall)
 """
 
 # What `as_id` asks first.
 _OWNER: Final = f"""\
-    owner = fields["distinct_id"]
-    if not (
-        type(owner) is str
-        and (
-            {LONGEST_WORD} < len(owner) <= {SURELY_SHORT}
-            or ({LONGEST_NUMBER} < len(owner) <= {LONGEST_WORD} and owner[-1].isdigit())
-        )
-        and owner.strip() is owner
-        and owner != {NIL!r}
-    ):
-        owner = find_owner(fields, identity)
+        owner = fields["distinct_id"]
+        if not (
+            type(owner) is str
+            and (
+                {LONGEST_WORD} < len(owner) <= {SURELY_SHORT}
+                or ({LONGEST_NUMBER} < len(owner) <= {LONGEST_WORD} and owner[-1].isdigit())
+            )
+            and owner.strip() is owner
+            and owner != {NIL!r}
+        ):
+            owner = find_owner(fields, identity)
 """
 
 
@@ -92,8 +113,8 @@ class Rules(Protocol):
         """What fills properties."""
 
     @property
-    def names(self) -> set[str]:
-        """Names of events that are sent as they are."""
+    def names(self) -> dict[str, str]:
+        """Names of events that are sent as they are, and the JSON of each."""
 
     def as_name(self, name: str) -> str:
         """Give the name that is sent; ``""`` if nothing can be named so."""
@@ -187,52 +208,58 @@ class Form:
 
     def _function(self, example: Mapping[Any, Any]) -> Seal:
         """Make the function; *example* are fields that it is to be good at."""
-        # What stands in each event is found by a name that Python takes, what is said by its own.
-        constants = {f"constant_{number}": each for number, each in enumerate(self._base.values())}
-        sources = dict(zip(self._base, constants, strict=True))
-        sources |= {
-            "time": "int(moment * 1000)",
-            "distinct_id": "owner",
-            "$insert_id": "insert_id()",
-        }
-        for key, name in self._pairs:
-            said = f"fields[{key!r}]"
-            as_it_is = _AS_IT_IS.get(type(example[key]))
-            if as_it_is is None:
-                sources[name] = _OTHERWISE.format(said=said)
-            else:
-                otherwise = _OTHERWISE.format(said="value")
-                sources[name] = f"value if {as_it_is.format(said=said)} else {otherwise}"
         rules, filler = self._rules, self._rules.filler
-        names = {
-            **constants,
+        # Of a line; each is a literal in Python, if in braces with the name of what is the JSON.
+        parts = {name: repr(dump(value)) for name, value in self._base.items()}
+        parts |= {
+            "time": "f'{int(moment * 1000)}'",
+            "distinct_id": "f'{quote(owner)}'",
+            "$insert_id": """f'"{insert_id()}"'""",
+        }
+        values = []
+        for number, (key, name) in enumerate(self._pairs):
+            slot = f"value_{number}"
+            gap = f"gaps += ({f',{dump(name)}:{LEFT_OUT}'!r},)"
+            instead = f"{slot} = {parts[name]}" if name in parts else gap
+            parts[name] = f"f'{{{slot}}}'"
+            values.append(_value(example[key], said=f"fields[{key!r}]", slot=slot, instead=instead))
+        pieces = [repr('{"event":'), "f'{event}'", repr(',"properties":')]
+        for before, (name, part) in zip(chain("{", repeat(",")), parts.items(), strict=False):
+            pieces += [repr(f"{before}{dump(name)}:"), part]
+        pieces.append(repr("}}"))
+        function = _FUNCTION.format(
+            owner=_OWNER if self._identity else "",
+            values="".join(values),
+            line=" ".join(pieces),
+        )
+        names: dict[str, Any] = {
+            "again": self._seal_in_a_loop,
             "as_name": rules.as_name,
-            "complete": self._complete,
-            "dumps": dumps,
+            "dump": dump,
             "find_owner": rules.owner,
             "identity": self._identity,
             "ignored": Drop.IGNORED,
+            "json": filler.json,
             "known": filler.known,
-            "knows": filler.knows,
-            "make_line": filler.line,
-            "missing": MISSING,
+            "left_out": LEFT_OUT,
             "names": rules.names,
-            "other": filler.value,
-            "too_large": Drop.TOO_LARGE,
+            "quote": encode_basestring,
+            "written": filler.written,
         }
-        function = _FUNCTION.format(
-            owner=_OWNER if self._identity else "",
-            properties="\n".join(f"{name!r}: {source}," for name, source in sources.items()),
-        )
         # Texts that others have chosen stand in it as literals only.
         exec(function, names)  # noqa: S102 -- see above
         seal: Seal = names["seal"]
         return seal
 
-    def _complete(self, properties: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what has nothing to say; what stands in every event stays as it is there."""
-        return {
-            name: self._base[name] if value is MISSING else value
-            for name, value in properties.items()
-            if value is not MISSING or name in self._base
-        }
+
+def _value(example: object, **words: str) -> str:
+    """Write down how a value becomes JSON; *example* is one of them, *words* stand in `_VALUE`."""
+    simple: tuple[tuple[str, str], ...]
+    if example is None or type(example) is str:
+        simple = (_ID, _TEXT) if example is not None and is_id(example) else (_TEXT, _ID)
+    else:
+        simple = _SIMPLE.get(type(example), ())
+    return _VALUE.format(
+        simple="".join(_IF_SIMPLE.format(when=when, json=json, **words) for when, json in simple),
+        **words,
+    )

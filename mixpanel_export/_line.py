@@ -25,6 +25,14 @@ HONOURED: Final = frozenset({"distinct_id", "time", "ip", "$insert_id"})
 STRICT: Final = orjson.OPT_STRICT_INTEGER
 
 
+def dump(value: Any) -> str:  # noqa: ANN401 -- any JSON
+    """Write a value, or a name, as JSON; repaired as `dump_repaired` does if it must be."""
+    try:
+        return orjson.dumps(value, None, STRICT).decode()
+    except TypeError:
+        return orjson.dumps(repaired(value)).decode()
+
+
 def dump_repaired(name: str, properties: dict[str, Any]) -> bytes:
     """Make a line of what holds an integer that is too big, or half of a surrogate pair."""
     return orjson.dumps(repaired({"event": name, "properties": properties}))

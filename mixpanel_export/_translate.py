@@ -19,7 +19,7 @@ from mixpanel_export._event import Drop, Event
 from mixpanel_export._fill import Filler
 from mixpanel_export._ids import MEMORY, as_id
 from mixpanel_export._limits import MAX_PROPERTIES
-from mixpanel_export._line import HONOURED, honour, squeeze
+from mixpanel_export._line import HONOURED, dump, honour, squeeze
 from mixpanel_export._plan import FIXED, FRAMEWORKS, IDENTITY, OURS, Heed, Plan, make_plan
 from mixpanel_export._privacy import Privacy
 from mixpanel_export._quota import Quota
@@ -114,8 +114,8 @@ class Translator:
         self._line = self.filler.line
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._event_plans: dict[tuple[object, ...], Plan] = {}
-        #: Names of events that are sent as they are.
-        self.names: set[str] = set()
+        #: Names of events that are sent as they are, and the JSON of each.
+        self.names: dict[str, str] = {}
         # What stands in every event, already in the form in which it is sent.
         self._base: dict[str, Any] = {
             "time": 0,
@@ -413,7 +413,7 @@ class Translator:
         if found == name:
             if len(self.names) >= MEMORY:
                 self.names.clear()
-            self.names.add(name)
+            self.names[name] = dump(name)
             if len(self.names) > MANY_NAMES:
                 self._tell("names")
         return found

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mixpanel_export._event import Drop
 from mixpanel_export._fill import Filler
 from mixpanel_export._form import WORTH, Form
-from mixpanel_export._line import Pairs
+from mixpanel_export._line import Pairs, dump
 from mixpanel_export._privacy import SCRUBBED, Privacy
 from mixpanel_export._values import cut
 from tests.effort import steadily
@@ -75,7 +75,7 @@ class Shop:
 
     def __init__(self) -> None:
         self.filler = Filler(Privacy(), lambda _kind: None)
-        self.names: set[str] = set()
+        self.names: dict[str, str] = {}
         self.ignored: list[tuple[str, bool]] = []
 
     def as_name(self, name: str) -> str:
@@ -220,7 +220,7 @@ def test_names_are_asked_for_until_they_are_known() -> None:
         assert isinstance(line, bytes)
         assert orjson.loads(line)["event"] == "Sold"
         assert sealed(each, {}, "Refund") is Drop.IGNORED
-        shop.names.add("Refund")
+        shop.names["Refund"] = dump("Refund")
         assert isinstance(sealed(each, {}, "Refund"), bytes)
         shop.names.clear()
     assert each.seal != each._seal_in_a_loop
