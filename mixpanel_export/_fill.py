@@ -106,7 +106,7 @@ class Filler:
         sent = self.value(value)
         if sent is MISSING:
             return LEFT_OUT
-        text = dump(sent)
+        text = (type(sent) is str and self.known.get(sent)) or dump(sent)
         if sent is value and type(value) in (float, list):
             if len(self.written) >= MEMORY:
                 self.written.clear()

@@ -2,9 +2,9 @@
 The form of the events whose fields have one set of names: what is the same in each is in it.
 
 The first events are put together in a loop, like any other. An event that comes again and again is
-worth a function of its own: the loop unrolled, each name in its place, and for each value the one
-check that its type in the event before has asked for. A value of another type is as welcome; it is
-told apart as in the loop.
+worth a function of its own: the loop unrolled, the line written out but for the values, and for
+each value the one check that its type in the event before has asked for. A value of another type is
+as welcome; it is told apart as in the loop.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Said = tuple[str, float, Mapping[Any, Any], str]
 #: What makes a line of it, given what makes up an id and what tells the seconds since the epoch.
 Seal = Callable[[Said, Callable[[], str], Callable[[], float]], bytes | Drop]
 
-#: How often a form is used before it gets a function: making one takes as long as 50 events in the
-#: loop, and a program that makes up names must not pay it for each.
-WORTH: Final = 50
+#: How often a form is used before it gets a function: making one takes as long as 170 events in the
+#: loop (0.8 ms, measured), and a program that makes up names must not pay it for each.
+WORTH: Final = 150
 
-# What is a JSON of *value*, and when: what `Filler.value` asks first. Of a text either the one or
-# the other is most likely.
+# When *value* is simple, and its JSON then: what `Filler.value` asks first.
 _TEXT: Final = ("type(value) is str and value in known", "known[value]")
-_ID: Final = (
+_SHORT_ID: Final = (
     f"type(value) is str and len(value) < {SHORTEST_SECRET} and value.isalnum()",
     """f'"{value}"'""",
 )
+_LONG_ID: Final = ("type(value) is str and is_id(value)", """f'"{value}"'""")
 _SIMPLE: Final = {
     bool: (("value is True", "'true'"), ("value is False", "'false'")),
     int: ((f"type(value) is int and {-CARDS} < value < {CARDS}", "str(value)"),),
@@ -239,6 +239,7 @@ class Form:
             "find_owner": rules.owner,
             "identity": self._identity,
             "ignored": Drop.IGNORED,
+            "is_id": is_id,
             "json": filler.json,
             "known": filler.known,
             "left_out": LEFT_OUT,
@@ -256,7 +257,9 @@ def _value(example: object, **words: str) -> str:
     """Write down how a value becomes JSON; *example* is one of them, *words* stand in `_VALUE`."""
     simple: tuple[tuple[str, str], ...]
     if example is None or type(example) is str:
-        simple = (_ID, _TEXT) if example is not None and is_id(example) else (_TEXT, _ID)
+        simple = (_TEXT, _SHORT_ID)
+        if example is not None and is_id(example):
+            simple = (_SHORT_ID if len(example) < SHORTEST_SECRET else _LONG_ID, _TEXT)
     else:
         simple = _SIMPLE.get(type(example), ())
     return _VALUE.format(

@@ -479,7 +479,9 @@ class Pipeline:
     @staticmethod
     def _is_used(process: Process) -> bool:
         """Say whether anything was taken in; before that nothing is started, not even to end it."""
-        return any(process.engine.mark()) or process.engine.queue.adopted > 0
+        queue = process.engine.queue
+        # Without the token there is a worker, whatever it was started for.
+        return any(process.engine.mark()) or queue.adopted > 0 or not process.token
 
     @staticmethod
     def _give_up(process: Process) -> int:

@@ -310,7 +310,9 @@ class SpoolQueue(MemoryQueue):
         # To the front: they were said before what waits here.
         self._aside.extendleft(reversed(asides))
         self.shed_aside -= len(asides)
-        self._ring()
+        if any(orphan.count for orphan in orphans):
+            # Otherwise there is nothing to do, and no thread to start for it.
+            self._ring()
 
     # -- giving up --------------------------------------------------------------------------------
 

@@ -43,6 +43,10 @@ class Plan(Enum):
 #: One of each kind that is told apart, and what becomes of it; None if nothing does.
 VALUES: list[tuple[object, object]] = [
     ("pro", "pro"),
+    ("pro and more", "pro and more"),
+    ('"\\\n\x00é\u2028', '"\\\n\x00é\u2028'),
+    ("half \ud83d", "half ?"),
+    ("41111111-1111-1111-8111-deadbeef0000", "41111111-1111-1111-8111-deadbeef0000"),
     ("token=abcd", f"token={SCRUBBED}"),
     ("x" * 300, "x" * 255),
     (True, True),
@@ -52,9 +56,13 @@ VALUES: list[tuple[object, object]] = [
     (CARD, SCRUBBED),
     (-(2**70), str(-(2**70))),
     (0.5, 0.5),
+    (1e16, 1e16),
     (math.nan, None),
     (-math.inf, None),
     (["a", "b"], ["a", "b"]),
+    (["a", ["b"]], ["a", ["b"]]),
+    ([1, True], [1, True]),
+    ([], []),
     (["a", "token=abcd"], ["a", f"token={SCRUBBED}"]),
     ([1, "a", None], [1, "a"]),
     (["a"] * 300, ["a"] * 254),
@@ -167,6 +175,33 @@ def test_what_was_seen_once_binds_nobody(example: object, _: object) -> None:
             assert filled == wanted, each
 
 
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats().map(lambda number: number + 0.0)  # A zero is a zero, whatever its sign.
+    | st.text(st.characters(), max_size=20)
+    | st.uuids().map(str),
+    lambda each: st.lists(each, max_size=6) | st.dictionaries(st.text(), each, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(ANYTHING, st.lists(ANYTHING, min_size=1, max_size=5))
+@steadily(200)
+def test_a_function_says_what_the_loop_says(example: object, values: list[object]) -> None:
+    """
+    Of any value, the first time and the second.
+    """
+    pairs = (("field", "name"),)
+    found = used(pairs, {"field": example})
+
+    for value in [*values, *values]:
+        told = [properties(each, {"field": value}) for each in (found, form(*pairs))]
+        # As JSON, where true is not 1.
+        assert orjson.dumps(told[0]) == orjson.dumps(told[1])
+
+
 @given(
     st.dictionaries(st.text(), st.sampled_from([value for value, _ in VALUES]), max_size=40),
     st.dictionaries(st.text(), st.sampled_from(["a", 1, 0.5]), max_size=5),
@@ -228,7 +263,15 @@ def test_names_are_asked_for_until_they_are_known() -> None:
 
 @pytest.mark.parametrize(
     ("given", "owner"),
-    [("customer-42", "customer-42"), ("c-42", "c-42"), ("x", ""), (7, "7"), ("c", "c")],
+    [
+        ("customer-42", "customer-42"),
+        ("c-42", "c-42"),
+        ('"c\\42', '"c\\42'),
+        ("half \ud83d of 42", "half ? of 42"),
+        ("x", ""),
+        (7, "7"),
+        ("c", "c"),
+    ],
 )
 def test_the_owner_is_among_the_fields(given: object, owner: str) -> None:
     """
@@ -241,6 +284,25 @@ def test_the_owner_is_among_the_fields(given: object, owner: str) -> None:
     assert len(set(lines)) == 1
     assert isinstance(lines[0], bytes)
     assert orjson.loads(lines[0])["properties"]["distinct_id"] == owner
+
+
+def test_what_others_forget_is_found_out_anew() -> None:
+    """
+    Another thread may forget what was known, between the question and the answer.
+    """
+
+    class Forgetful(dict[Any, str]):
+        """Knows everything, until it is asked."""
+
+        def __contains__(self, _key: object) -> bool:
+            return True
+
+    shop = Shop()
+    shop.filler.known = Forgetful()
+    pairs = (("a", "a"),)
+    each = Form(shop, base=BASE, pairs=pairs, selected=True, heeded=True, identity=())
+
+    assert properties(worn(each, {"a": "some text"}), {"a": "some text"}) == {"a": "some text"}
 
 
 def test_who_comes_in_between_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -343,6 +343,23 @@ def test_a_directory_is_adopted_once(start: Callable[..., Host]) -> None:
     assert [host.queue.adopted for host in (living, first, second)] == [1, 0, 0]
 
 
+def test_who_left_nothing_wakes_nobody(start: Callable[..., Host], tmp_path: Path) -> None:
+    """
+    What others have done with is deleted, and no worker is started for it.
+    """
+    dead = start()
+    dead.queue.put(b"{}")
+    dead.take()
+    dead.die()
+    left = files(tmp_path)
+    heir = start()
+    heir.keep()
+
+    assert left
+    assert files(tmp_path) == []
+    assert heir.rings == 0
+
+
 def test_another_process_that_lives_is_let_alone(
     start: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
