@@ -103,17 +103,22 @@ class Filler:
 
     def json(self, value: Any) -> str:  # noqa: ANN401 -- any JSON
         """Write *value* as it is sent, in JSON; `LEFT_OUT` if it says nothing."""
+        # A list may be changed meanwhile: what is looked at must be what is written and remembered.
+        texts = tuple(value) if type(value) is list and len(value) <= FEW else ()
+        if texts and all(type(each) is str for each in texts) and self.knows([*texts]):
+            return self._remember(texts, dump(texts))
+        if type(value) is float and -LARGEST <= value <= LARGEST:
+            # A zero is a zero, whatever its sign.
+            return self._remember(value, dump(value + 0.0))
         sent = self.value(value)
         if sent is MISSING:
             return LEFT_OUT
-        text = (type(sent) is str and self.known.get(sent)) or dump(sent)
-        if sent is value and type(value) in (float, list):
-            if len(self.written) >= MEMORY:
-                self.written.clear()
-            if type(value) is float:
-                self.written[value] = text
-            elif len(value) <= FEW and all(type(each) is str for each in value):
-                self.written[tuple(value)] = text
+        return (type(sent) is str and self.known.get(sent)) or dump(sent)
+
+    def _remember(self, value: float | tuple[str, ...], text: str) -> str:
+        if len(self.written) >= MEMORY:
+            self.written.clear()
+        self.written[value] = text
         return text
 
     @staticmethod

@@ -34,6 +34,9 @@ Seal = Callable[[Said, Callable[[], str], Callable[[], float]], bytes | Drop]
 #: loop (0.8 ms, measured), and a program that makes up names must not pay it for each.
 WORTH: Final = 150
 
+#: So many fields are too many for a function: to make it would keep everybody waiting for 10 ms.
+TOO_MANY: Final = 70
+
 # When *value* is simple, and its JSON then: what `Filler.value` asks first.
 _TEXT: Final = ("type(value) is str and value in known", "known[value]")
 _SHORT_ID: Final = (
@@ -45,13 +48,12 @@ _SIMPLE: Final = {
     bool: (("value is True", "'true'"), ("value is False", "'false'")),
     int: ((f"type(value) is int and {-CARDS} < value < {CARDS}", "str(value)"),),
     float: (("type(value) is float and value in written", "written[value]"),),
-    list: (
-        (
-            f"type(value) is list and len(value) <= {FEW} and (texts := tuple(value)) in written",
-            "written[texts]",
-        ),
-    ),
 }
+
+# A list of so many texts. Only these are looked up: anything else would be asked for its hash, and
+# may take its time for that, or the stack.
+_TEXTS: Final = "type(value) is list and len(value) == {size} == len(texts := tuple(value)){each}"
+_EACH_TEXT: Final = " and type(texts[{index}]) is str"
 
 _IF_SIMPLE: Final = """\
 if {when}:
@@ -83,8 +85,8 @@ def seal(said, insert_id, wall):
             for gap in gaps:
                 line = line.replace(gap, "")
         line = line.encode()
-    except (LookupError, TypeError, ValueError):
-        # What was known is forgotten; a list of anything; an id with half of a surrogate pair.
+    except (LookupError, ValueError):
+        # What was known was forgotten just now, or an id holds half of a surrogate pair.
         return again(said, insert_id, wall)
     return line if len(line) <= {MAX_EVENT_BYTES} else again(said, insert_id, wall)
 """
@@ -186,7 +188,7 @@ class Form:
         name, moment, fields, owner = said
         self._used += 1
         # Once: signals may come faster than it is made, and each may bring an event of this form.
-        if self._used == WORTH:
+        if self._used == WORTH and len(self._pairs) < TOO_MANY:
             # Close to the end of the stack, or of memory, the loop must do.
             with suppress(RecursionError, MemoryError):
                 self.seal = self._function(fields)
@@ -260,6 +262,10 @@ def _value(example: object, **words: str) -> str:
         simple = (_TEXT, _SHORT_ID)
         if example is not None and is_id(example):
             simple = (_SHORT_ID if len(example) < SHORTEST_SECRET else _LONG_ID, _TEXT)
+    elif type(example) is list and 0 < len(example) <= FEW:
+        each = "".join(_EACH_TEXT.format(index=index) for index in range(len(example)))
+        texts = _TEXTS.format(size=len(example), each=each)
+        simple = ((f"{texts} and texts in written", "written[texts]"),)
     else:
         simple = _SIMPLE.get(type(example), ())
     return _VALUE.format(

@@ -240,9 +240,7 @@ class Pipeline:
         try:
             line = seal(item, process.insert_id, self._wall)
         except Exception as error:  # noqa: BLE001 -- the application's transform, or its objects
-            process.engine.dropped["transform"].bump()
-            process.notices.warn("transform", f"an event raised {type(error).__name__}: dropped")
-            return False
+            return self._fail(process, item, seal, error)
         if type(line) is bytes:
             if process.put(line):
                 return True
@@ -252,6 +250,13 @@ class Pipeline:
             # All of them, whatever becomes of the first.
             return all([self._take(process, each) for each in line])  # noqa: C419 -- a generator would stop at the first
         return self._take(process, line)
+
+    def _fail(self, process: Process, item: object, seal: Seal, error: Exception) -> bool:
+        if type(error) is StopIteration and process.renew_ids():
+            return self.offer(item, seal)
+        process.engine.dropped["transform"].bump()
+        process.notices.warn("transform", f"an event raised {type(error).__name__}: dropped")
+        return False
 
     def _take(self, process: Process, line: object) -> bool:
         if isinstance(line, Drop):
@@ -356,6 +361,7 @@ class Pipeline:
             process.retiring = True
             process.keeper = None
             process.ring()
+            process.await_births()
         process.sender.close()
         if process.engine.spool is not None:
             process.engine.spool.close()
@@ -459,9 +465,7 @@ class Pipeline:
 
     def resume(self) -> None:
         """Go on at the ordinary pace."""
-        process = self._current()
-        process.engine.calm()
-        process.ending = False
+        self._current().engine.calm()
 
     def finish_exit(self, deadline: Deadline) -> None:
         """Wait until nothing is left, or until *deadline*; give up the rest."""

@@ -155,16 +155,28 @@ class Process:
             self.await_births()
         return True
 
+    def renew_ids(self) -> bool:
+        """
+        Make up other ids if these have come to an end; False if they have not.
+
+        What they are made with gives up for good when memory or the stack has no room for a block.
+        """
+        try:
+            self.insert_id()
+        except StopIteration:
+            self.insert_id = insert_ids(secrets.token_hex(12))
+            return True
+        return False
+
     def begin(self, run: Callable[..., object], *args: object) -> None:
         """Start a thread; raises RuntimeError if there can be no more."""
         # First: whoever waits for threads to begin sees this, or this one sees it.
         self.unborn.append(None)
-        if self.ending and is_delivering(_thread.get_ident()):
-            self.born()
-            raise RuntimeError("the process ends")
         try:
+            if self.ending and not _lifecycle.is_late():
+                raise RuntimeError("the process ends")  # noqa: TRY301 -- as where threads are refused
             _thread.start_new_thread(run, args)
-        except RuntimeError:
+        except BaseException:
             self.born()
             raise
 
@@ -174,12 +186,14 @@ class Process:
 
     def await_births(self) -> None:
         """
-        Wait until all threads have begun, a second at most; from here on they start no others.
+        Wait until all threads have begun, a second at most.
+
+        If this is the exit, nobody else starts one from here on.
 
         In CPython 3.10 a thread that begins when the interpreter is gone ends the process with
         SIGSEGV. Those of `threading` are waited for whenever one is started, ours only at the end.
         """
-        self.ending = True
+        self.ending = _lifecycle.is_late()
         if are_greenlets():
             return
         patience = Deadline(self.clock, BIRTH)
@@ -191,9 +205,11 @@ class Process:
         spool = self.engine.spool
         if spool is not None:
             self.keeper = object()
-            # Without it, at the interpreter's exit, `put` helps itself.
-            with suppress(RuntimeError):
+            try:
                 self.begin(self.look_after, spool, self.keeper)
+            except RuntimeError:
+                # The interpreter is exiting; `put` helps itself, and so does a flush.
+                self.keeper = None
 
     def take_over(self) -> None:
         """Look for what others left in the spool, where no event has come that would do it."""

@@ -90,8 +90,8 @@ class MixpanelProcessor:
 
     def __call__(
         self,
-        logger: Any,  # noqa: ANN401 -- structlog's, as the next
-        method_name: str,  # noqa: ARG002
+        logger: object,
+        method_name: str,  # noqa: ARG002 -- structlog's signature
         event_dict: MutableMapping[str, Any],
     ) -> MutableMapping[str, Any]:
         """Take *event_dict*, said to *logger*, and give it back as it is."""
@@ -105,8 +105,7 @@ class MixpanelProcessor:
                 if not self._door.explained:
                     self._door.explain(name_of(event_dict.get("event")))
                 return event_dict
-            # By its type: an object may even raise when it is asked for its class.
-            origin = logger.name if issubclass(type(logger), Logger) else ""
+            origin = logger.name if isinstance(logger, Logger) else ""
             names = tuple(event_dict)
             try:
                 form = self._forms[origin, names]

@@ -31,8 +31,9 @@ from typing import TypeAlias
 #: ring for a worker, to be less than a thousandth.
 EVENTS = 300
 
-#: Calls before anything is counted, after which every name and text has been met.
-WARM_UP = 100
+#: Calls before anything is counted, after which every name and value has been met, and what comes
+#: again and again has a function of its own.
+WARM_UP = 400
 
 #: Seconds. It takes a few.
 PATIENCE = 100.0

@@ -139,6 +139,39 @@ def test_what_carries_it_is_made_where_none_is_given() -> None:
     pipeline.close(0.0)
 
 
+def test_ids_that_came_to_an_end_are_renewed(
+    pipeline: Pipeline, transport: ScriptedTransport
+) -> None:
+    """
+    What makes them gives up for good if there is no room for them once.
+    """
+    pipeline._process.insert_id = iter(()).__next__
+
+    taken = [pipeline.submit(Event(name)) for name in ("A", "B")]
+
+    assert taken == [True, True]
+    assert pipeline.flush()
+    ids = [orjson.loads(line)["properties"]["$insert_id"] for line in transport.lines]
+    assert len(set(ids)) == 2
+
+
+def test_an_event_that_stops_an_iteration_is_dropped() -> None:
+    """
+    Once, and the ids go on.
+    """
+
+    def transform(_event: Event) -> Event:
+        raise StopIteration
+
+    pipeline = Pipeline(settings_with(ScriptedTransport(), transform=transform))
+    before = pipeline._process.insert_id
+
+    assert not pipeline.submit(Event("A"))
+    assert pipeline.stats.dropped == {"transform": 1}
+    assert pipeline._process.insert_id is before
+    pipeline.close()
+
+
 def test_insert_ids_are_unique_and_valid(pipeline: Pipeline, transport: ScriptedTransport) -> None:
     """
     Each event has an id of its own, within Mixpanel's rules; those that join identities too.
@@ -1097,9 +1130,10 @@ def test_a_thread_starts_no_other_at_the_end(
     transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    It might begin too late; what there is to send, the worker sends. Afterwards all is as before.
+    It might begin too late; what there is to send, the worker sends.
     """
     start, started = _thread.start_new_thread, []
+    here = _thread.get_ident()
 
     def start_new_thread(run: Callable[..., object], args: tuple[object, ...]) -> int:
         started.append(run)
@@ -1118,11 +1152,12 @@ def test_a_thread_starts_no_other_at_the_end(
 
     before = deliver()
     pipeline.finish_exit(pipeline.start_exit())
+    after_a_drain = deliver()
+    monkeypatch.setattr(_lifecycle, "is_late", lambda: _thread.get_ident() == here)
+    pipeline.finish_exit(pipeline.start_exit())
     at_the_end = deliver()
-    pipeline.resume()
-    afterwards = deliver()
 
-    assert (before, at_the_end, afterwards) == (1, 1, 2)
+    assert (before, after_a_drain, at_the_end) == (1, 2, 2)
     assert len(transport.lines) == 3
     pipeline.close()
 
