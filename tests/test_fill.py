@@ -127,6 +127,19 @@ def test_texts_without_end_do_not_fill_the_memory() -> None:
     assert 0 < len(filler.known) <= MEMORY
 
 
+def test_numbers_and_lists_without_end_do_not_fill_the_memory() -> None:
+    """
+    Only so many are remembered; each is written as it is, whatever was before.
+    """
+    filler = Filler(Privacy(), Told().append)
+
+    for number in range(MEMORY):
+        assert filler.json(number / 4) == orjson.dumps(number / 4).decode()
+        assert filler.json([f"text {number}"]) == f'["text {number}"]'
+
+    assert 0 < len(filler.written) <= MEMORY
+
+
 @pytest.mark.parametrize("text", ["seq0000042", "41111111-1111-1111-8111-deadbeef0000", ""])
 def test_ids_are_not_remembered(text: str) -> None:
     """
