@@ -46,7 +46,7 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Wait for *seconds*."""
         if seconds > 0:
-            time.sleep(seconds)
+            time.sleep(seconds)  # The one place that does; tests have a clock of their own.
 
     def wait(self, condition: threading.Condition, seconds: float | None) -> None:
         """Wait on *condition* for at most *seconds*."""

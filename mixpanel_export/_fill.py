@@ -25,18 +25,18 @@ from mixpanel_export._values import MISSING, SURELY_SHORT, clean, cut
 #: since the epoch are smaller, and common.
 CARDS: Final = 4_000_000_000_000
 
-#: The largest number that is not infinite.
-LARGEST: Final = sys.float_info.max
+# The largest number that is not infinite.
+_LARGEST: Final = sys.float_info.max
 
 #: Stands for a value that says nothing. JSON writes this character in another way, so that nothing
 #: that is said can be taken for it.
 LEFT_OUT: Final = "\0"
 
-#: How lines are written: with a line break behind, which is cut off. orjson cuts what it returns
-#: from a kilobyte of fresh memory. While thousands of lines wait, each would begin in memory that
-#: was never touched, which costs more than to make it (1.2 to 4 us an event, measured). Without its
-#: end a line is a copy, as long as it needs to be, and the kilobyte is there for the next one.
-WITH_END: Final = STRICT | OPT_APPEND_NEWLINE
+# How lines are written: with a line break behind, which is cut off. orjson cuts what it returns
+# from a kilobyte of fresh memory. While thousands of lines wait, each would begin in memory that
+# was never touched, which costs more than to make it (1.2 to 4 us an event, measured). Without its
+# end a line is a copy, as long as it needs to be, and the kilobyte is there for the next one.
+_WITH_END: Final = STRICT | OPT_APPEND_NEWLINE
 
 #: So many texts surely fit into a list of 8 KB: JSON takes six bytes for a byte at most, and two
 #: quotes and a comma for each text. Most lists are that: a few tags.
@@ -95,7 +95,7 @@ class Filler:
             # What is too big for a double is found when the line is made.
             or (kind is int and value < CARDS)
             # Neither an infinity nor "not a number" lies between these.
-            or (kind is float and -LARGEST <= value <= LARGEST)
+            or (kind is float and -_LARGEST <= value <= _LARGEST)
             or (kind is list and len(value) <= FEW and self.knows(value))
         ):
             return value
@@ -107,7 +107,7 @@ class Filler:
         texts = tuple(value) if type(value) is list and len(value) <= FEW else ()
         if texts and all(type(each) is str for each in texts) and self.knows([*texts]):
             return self._remember(texts, dump(texts))
-        if type(value) is float and -LARGEST <= value <= LARGEST:
+        if type(value) is float and -_LARGEST <= value <= _LARGEST:
             # A zero is a zero, whatever its sign.
             return self._remember(value, dump(value + 0.0))
         sent = self.value(value)
@@ -125,7 +125,7 @@ class Filler:
     def line(name: str, properties: dict[str, Any]) -> bytes | None:
         """Make the line of an event; None if it is too large, however much of it is left out."""
         try:
-            line = dumps({"event": name, "properties": properties}, None, WITH_END)[:-1]
+            line = dumps({"event": name, "properties": properties}, None, _WITH_END)[:-1]
         except TypeError:
             line = dump_repaired(name, properties)
         return line if len(line) <= MAX_EVENT_BYTES else shrink(line)

@@ -175,7 +175,7 @@ class Form:
         self,
         said: Said,
         insert_id: Callable[[], str],  # noqa: ARG002 -- as `seal`
-        wall: Callable[[], float],  # noqa: ARG002
+        wall: Callable[[], float],  # noqa: ARG002 -- as `seal`
     ) -> Drop:
         return self._rules.ignore(said[0], self._heeded)
 

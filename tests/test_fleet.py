@@ -121,6 +121,7 @@ with Pipeline(Settings.from_environment()) as pipeline:
     started = time.monotonic()
     for each in range(int(pace * seconds)):
         pipeline.submit(Event("Bought", distinct_id=f"{number}-{each}"))
+        # The pace of a real process.
         time.sleep(max(0.0, started + each / pace - time.monotonic()))
     halfway = pipeline.stats.delivered
     pipeline.flush(300.0)

@@ -39,7 +39,7 @@ class Unhashable:
     """Says that it has no hash, in words of its own."""
 
     def __hash__(self) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # As an object may that a library has made.
 
 
 def deep(depth: int) -> object:

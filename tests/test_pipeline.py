@@ -1085,7 +1085,7 @@ start, started, begun = _thread.start_new_thread, [], []
 def start_slowly(function, args):
     def run():
         # Nothing is delivered without the others.
-        time.sleep(0.3 if late or function.__name__ == "look_after" else 0)
+        time.sleep(0.3 if late or function.__name__ == "look_after" else 0)  # what is tested
         begun.append(function.__name__)
         function(*args)
     identifier = start(run, ())
@@ -1153,6 +1153,8 @@ def test_a_thread_starts_no_other_at_the_end(
     before = deliver()
     pipeline.finish_exit(pipeline.start_exit())
     after_a_drain = deliver()
+    # The exit of this process has not begun, and must not for the tests that follow.
+    monkeypatch.setattr(_lifecycle, "exit_deadline", lambda: None)
     monkeypatch.setattr(_lifecycle, "is_late", lambda: _thread.get_ident() == here)
     pipeline.finish_exit(pipeline.start_exit())
     at_the_end = deliver()

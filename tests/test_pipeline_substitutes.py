@@ -191,7 +191,7 @@ def test_a_pool_that_flushes_delivers_itself(
     assert flushed == [True]
     assert loops == []
     assert len(transport.lines) == 1
-    assert transport.closed
+    assert transport.closed == 1
     assert pipeline.close()
 
 

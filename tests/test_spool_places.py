@@ -171,7 +171,7 @@ def _hold_elsewhere(lock: Path, meanwhile: Callable[[], object]) -> None:
     if not child:
         file = os.open(lock, os.O_RDWR)
         os.write(say, b"1" if _disk.lock(file) else b"0")
-        time.sleep(60)
+        time.sleep(60)  # It is killed.
         os._exit(0)
     assert os.read(ready, 1) == b"1"
     try:

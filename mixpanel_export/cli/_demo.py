@@ -106,7 +106,7 @@ def _run(emulator: EmulatorProcess, stop: Stop, seconds: float, rate: float, *, 
     if keep:
         click.echo(f"The page stays until Ctrl-C:  {emulator.url}")
         while not stop:
-            time.sleep(_TICK)
+            time.sleep(_TICK)  # A signal ends it at once.
     return 0
 
 
@@ -125,7 +125,7 @@ def _open(  # noqa: PLR0913, PLR0917 -- this is where they meet
         start = time.monotonic()
         passed = shown = 0.0
         while passed < seconds and not stop:
-            time.sleep(_TICK)
+            time.sleep(_TICK)  # The pace of the lines that are shown.
             passed = min(time.monotonic() - start, seconds)
             for _ in range(int(passed * rate) - shop.events):
                 shop.step()

@@ -108,4 +108,4 @@ def _wait(url: str) -> None:
     with Stop() as stop:
         click.echo(f"\nThe page stays until Ctrl-C:  {url}", err=True)
         while not stop:
-            time.sleep(_TICK)
+            time.sleep(_TICK)  # A signal ends it at once.

@@ -29,7 +29,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, lambda number, _: heard.append(signal.Signals(number).name))
 print("ready", flush=True)
 for _ in range(6000):
-    time.sleep(0.01)
+    time.sleep(0.01)  # Until a signal comes.
     while heard:
         name = heard.pop(0)
         print(name, flush=True)

@@ -119,7 +119,7 @@ def falls_silent(url: str) -> bool:
     while listens(url):
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(0.05)  # Another process: there is nothing to wait on.
     return True
 
 
@@ -354,7 +354,7 @@ class Mortal(EmulatorProcess):
         super().__init__(*args)
         os.kill(self.pid, signal.SIGKILL)
         while listens(self.url):
-            time.sleep(0.01)
+            time.sleep(0.01)  # As above.
 
 
 def stillborn(*_args: str) -> EmulatorProcess:

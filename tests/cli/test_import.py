@@ -555,7 +555,7 @@ def test_an_import_that_is_ended_goes_on(
     )
     deadline = time.monotonic() + 60
     while emulator.stats()["imported"] < total // 4 and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.02)  # Another process: there is nothing to wait on.
 
     child.send_signal(number)
     said, _ = child.communicate(timeout=60)

@@ -369,7 +369,7 @@ def test_ctrl_c_leaves_the_rest(tmp_path: Path, emulator: EmulatorProcess) -> No
         text=True,
     ) as draining:
         while [row["state"] for row in listed(tmp_path)["processes"]] != ["alive"]:
-            time.sleep(0.02)
+            time.sleep(0.02)  # Another process: there is nothing to wait on.
         draining.send_signal(signal.SIGINT)
         out, err = draining.communicate(timeout=20)
     emulator.reset()

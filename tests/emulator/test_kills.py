@@ -47,7 +47,7 @@ def emit(who, numbers, pause=0.001):
     for number in numbers:
         log.info("Happened", extra={"distinct_id": f"{life}-{who}", "number": number})
         os.write(1, b"%s-%s:%d\\n" % (life.encode(), who.encode(), number))
-        time.sleep(pause)
+        time.sleep(pause)  # So that kills find them at work.
 """
 
 SHAPES = {

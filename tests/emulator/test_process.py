@@ -109,7 +109,7 @@ def test_it_opens_the_page_when_asked(tmp_path: Path) -> None:
         deadline = time.monotonic() + 10
         while not opened.exists():
             assert time.monotonic() < deadline
-            time.sleep(0.02)
+            time.sleep(0.02)  # Another process: there is nothing to wait on.
 
     assert opened.read_text() == f"{match[1]}\n"
 
@@ -296,7 +296,7 @@ def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}/cmdline").exists() and _is_emulator(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.05)
+        time.sleep(0.05)  # As above.
 
 
 def _is_emulator(pid: int) -> bool:

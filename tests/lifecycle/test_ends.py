@@ -136,7 +136,7 @@ def test_sigterm_with_a_handler_that_exits_loses_nothing(server: RawServer) -> N
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     emit(700)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(30)
+    time.sleep(30)  # The signal ends it.
     """
 
     run(server, program)

@@ -94,7 +94,7 @@ def eventually(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 10.0
     while not condition():
         assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
+        time.sleep(0.01)  # Real threads on a real disk.
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def end_threads():
     handler.pipeline.flush()
     handler.pipeline.rest()
     while _thread._count():
-        time.sleep(0.001)
+        time.sleep(0.001)  # Threads that nobody can join.
 
 def fork():
     assert not _thread._count()
