@@ -87,6 +87,7 @@ class Translator:
         "_within",
         "filler",
         "names",
+        "owners",
     )
 
     def __init__(
@@ -116,6 +117,8 @@ class Translator:
         self._event_plans: dict[tuple[object, ...], Plan] = {}
         #: Names of events that are sent as they are, and the JSON of each.
         self.names: dict[str, str] = {}
+        #: Ids of users that are sent as they are, and the JSON of each; forms fill it.
+        self.owners: dict[str, str] = {}
         # What stands in every event, already in the form in which it is sent.
         self._base: dict[str, Any] = {
             "time": 0,
@@ -241,12 +244,13 @@ class Translator:
             )
             _remember(self._event_plans, names, plan)
         now = wall()
-        if event.distinct_id:
-            owner = as_id(event.distinct_id)
+        owner = event.distinct_id
+        if not owner:
+            owner = self.owner(fields, plan.identity)
+        elif type(owner) is not str or owner not in self.owners:
+            owner = as_id(owner)
             if not owner:
                 self._tell("ids")
-        else:
-            owner = self.owner(fields, plan.identity)
         if plan.form is not None:
             return plan.form.seal((event.name, now, fields, owner), insert_id, wall)
         properties = {**self._base, "time": int(now * 1000), "distinct_id": owner}

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from mixpanel_export import Event, Record, Settings
 from mixpanel_export._event import Drop
+from mixpanel_export._form import USERS, WORTH
 from mixpanel_export._ids import MEMORY, SURELY_MS
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
@@ -1871,6 +1872,28 @@ def test_names_without_end_do_not_fill_the_memory() -> None:
         assert isinstance(line, bytes)
 
     assert len(translator.names) == 1
+
+
+def test_users_without_end_do_not_fill_the_memory() -> None:
+    """
+    Nor is one taken for another, however often they come again, and wherever they are named.
+    """
+    translator = Translator(Settings())
+
+    for number in range(4 * USERS + WORTH):
+        for user in (f"user-{number // 2}", "anonymous", ""):
+            for item in (said({"distinct_id": user}), by_hand(distinct_id=user)):
+                line = translator.seal(item, lambda: MADE_UP, lambda: NOW)
+                assert isinstance(line, bytes)
+                owner = orjson.loads(line)["properties"]["distinct_id"]
+                assert owner == (user if user.startswith("user") else "")
+        # Nobody is named beside it: whose it is stands among its fields.
+        item = by_hand(distinct_id="", properties={"$device_id": f"d-{number}"})
+        line = translator.seal(item, lambda: MADE_UP, lambda: NOW)
+        assert isinstance(line, bytes)
+        assert orjson.loads(line)["properties"]["distinct_id"] == f"$device:d-{number}"
+
+    assert 0 < len(translator.owners) <= USERS
 
 
 def test_half_a_character_spoils_nothing_beside_it() -> None:
