@@ -33,6 +33,11 @@ class Row:
         lanes: How many of them at a time: more than one where it is about waiting.
 
         runs: The most runs that it is worth, whatever is asked for.
+
+        often: How often a run puts it to *close* systems.
+
+        close: Those that are compared with each other to a few percent, and answer within seconds:
+            the machine may be twice as slow for one of them as for the next, so they take turns.
     """
 
     title: str
@@ -40,6 +45,8 @@ class Row:
     systems: tuple[str, ...] = LIBRARIES
     lanes: int = 1
     runs: int = 1_000
+    often: int = 1
+    close: tuple[str, ...] = ()
 
 
 def calm(system: str, scale: float) -> tuple[Figures, str]:
@@ -176,11 +183,15 @@ ROWS = {
             *LIBRARIES,
             *(each for each in VARIANTS if each not in {"floor", "handler"}),
         ),
+        often=5,
+        close=("floor", "ours", "spool", "structlog alone", "structlog", "event alone", "submit"),
     ),
     "0ms": Row(
         title="100,000 events at once, answers at once",
         ask=burst(0.0, 100_000, 5.0),
         systems=("floor", *BURST),
+        often=3,
+        close=("floor", "ours"),
     ),
     "50ms": Row(
         title="the same, answers after 50 ms",
@@ -195,7 +206,8 @@ ROWS = {
     "paced": Row(
         title="30,000 events a second, answers after 200 ms", ask=paced, systems=("floor", "ours")
     ),
-    "outage": Row(title="10 s without answers in 20 s", ask=outage, lanes=5),
+    # One at a time: beside others a call may wait for a processor.
+    "outage": Row(title="10 s without answers in 20 s", ask=outage, runs=2),
     "memory": Row(title="500,000 events, no answers", ask=memory, lanes=2, runs=1),
     "exit": Row(title="5,000 events, then exit", ask=leave("", 45.0)),
     "hung": Row(title="the same, no answers", ask=leave("--hang", 35.0), lanes=10, runs=1),

@@ -70,12 +70,15 @@ class Session:
                 print(f"{spent:5.0f} s  {run + 1} {row}, {system}: {figures}", file=sys.stderr)
 
 
-def sections(repeats: int, rows: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Give the rows, run by run, those that take part in each."""
+def sections(repeats: int, rows: Sequence[str]) -> Iterator[tuple[int, str, Sequence[str]]]:
+    """Give the rows, run by run, and who takes part."""
     for run in range(repeats):
-        for row in rows:
-            if run < ROWS[row].runs:
-                yield run, row
+        for name in rows:
+            row = ROWS[name]
+            if run < row.runs:
+                yield run, name, row.systems
+            for again in range(1, row.often):
+                yield again * repeats + run, name, row.close
 
 
 def conditions(results: Results) -> str:
@@ -122,9 +125,9 @@ def measured(arguments: argparse.Namespace) -> Results:
         else:
             results = Results(head)
         session = Session(results, file, scale)
-        for run, row in sections(arguments.repeats, rows):
+        for run, row, askable in sections(arguments.repeats, rows):
             # There and back again, so that nobody always comes first.
-            order = ROWS[row].systems[:: -1 if run % 2 else 1]
+            order = askable[:: -1 if run % 2 else 1]
             session.run(row, [each for each in order if each in systems & present], run)
     return results
 
