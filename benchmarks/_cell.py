@@ -21,10 +21,11 @@ import threading
 import time
 from array import array
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from _systems import SYSTEMS, VARIANTS, Client, describe, sources
+from _systems import BESIDE, FLOOR, SYSTEMS, VARIANTS, Client, describe, sources
 
 # What fork and its relatives do: the parent makes event 0, the child the others.
 PARENT = range(1)
@@ -34,6 +35,9 @@ FAMILY = {"made": len(PARENT) + len(CHILD)}
 # Events and seconds between them, before anything is measured.
 WARM = 500
 WARM_RATE = 1_000.0
+
+# In so many turns are events made beside those that only say them.
+TURNS = 4
 
 # The most single costs that are sorted, which takes memory.
 SAMPLE = 20_000
@@ -171,12 +175,57 @@ def deliver(client: Client, url: str, options: argparse.Namespace) -> None:
     report(meter.read())
 
 
+def take_turns(client: Client, options: argparse.Namespace) -> None:
+    """
+    Make events in turns with what the library is compared with, which costs the caller anyway.
+
+    The machine may be twice as slow in one second as in the next; so they are compared within a
+    turn, in one process. Each turn ends with a flush.
+    """
+    names = BESIDE.get(options.system, FLOOR)
+    known = {**SYSTEMS, **VARIANTS}
+    clients = {"": client} | {name: known[name].open(options.url) for name in names}
+    for each in clients.values():
+        track(each, range(WARM), rate=WARM_RATE)
+        each.flush()
+    size = options.count // TURNS
+    turns = [
+        {name: take_turn(each, range(start, start + size)) for name, each in clients.items()}
+        for start in range(WARM, WARM + size * TURNS, size)
+    ]
+    own = [turn[""] for turn in turns]
+    report(
+        {
+            "begun": own[0]["begun"],
+            "ended": own[-1]["ended"],
+            "made": size * TURNS,
+            "raised": sum(turn["raised"] for turn in own),
+            "longest": max(turn["longest"] for turn in own),
+            **{name: median(turn[name] for turn in own) for name in ("p50", "p99", "p999")},
+            "cpu": sum(turn["cpu"] for turn in own),
+            "warm": WARM,
+            "turns": turns,
+        }
+    )
+    os._exit(0)
+
+
+def take_turn(client: Client, numbers: range) -> dict[str, Any]:
+    """Make events and flush; say what each cost the caller, and all of it in seconds of CPU."""
+    before = time.process_time()
+    made = track(client, numbers)
+    client.flush()
+    return {**made, "cpu": time.process_time() - before}
+
+
 def act(client: Client, options: argparse.Namespace) -> None:
     """Do what is asked for, and report it."""
     numbers = range(options.count)
     match options.action:
         case "flush":
             deliver(client, options.url, options)
+        case "turns":
+            take_turns(client, options)
         case "exit":
             report(track(client, numbers))
         case "kill":

@@ -67,6 +67,9 @@ class Run:
     grown: int | None
     """By how many bytes memory grew at most meanwhile; None also where there is no /proc."""
 
+    turns: list[dict[str, dict[str, Any]]]
+    """For each turn, what the library's events cost, by ``""``, and what it is compared with."""
+
     lines: int
     """Lines on stderr."""
 
@@ -146,6 +149,7 @@ def measure(  # noqa: PLR0913 -- a cell is that
         "warm": 0,
         "cpu": None,
         "grown": None,
+        "turns": [],
         **first.told,
     }
     expected = told["warm"] + sum(each.told.get("made", count) for each in runs)
@@ -162,6 +166,7 @@ def measure(  # noqa: PLR0913 -- a cell is that
         rate=max(0, seen["distinct"] - told["warm"]) / max(1e-9, seen["last"] - told["begun"]),
         cpu=told["cpu"],
         grown=told["grown"],
+        turns=told["turns"],
         lines=stderr.count("\n"),
         counted=lost > 0 and bool(re.search(rf"\b{lost}\b", stderr.replace(",", ""))),
         stderr=stderr[:2_000],

@@ -33,14 +33,14 @@ class Panel(NamedTuple):
     row: str
     name: str
     factor: float
-    also: tuple[str, ...] = ()
-    """Who has a bar besides the columns of the table."""
+    alone: str = ""
+    """What ours calls that of logging alone, which has a bar then besides the table's columns."""
 
 
 PANELS = (
-    Panel("caller's thread, µs an event in the median", "caller", "p50", 1.0, ("floor",)),
-    Panel("caller's thread, ms at p99.9", "caller", "p999", 1e-3, ("floor",)),
-    Panel("CPU seconds per million events delivered", "0ms", "cpu", 1.0),
+    Panel("caller's thread, µs an event in the median", "caller", "p50", 1.0, "floor p50"),
+    Panel("caller's thread, ms at p99.9", "caller", "p999", 1e-3, "floor p999"),
+    Panel("CPU seconds per million events delivered", "caller", "cpu", 1.0, "floor cpu"),
     Panel("delivered per second, answers after 50 ms", "50ms", "rate", 1.0),
     Panel("lost when 10 of 20 s are without answers, of 40,000", "outage", "lost", 1.0),
     Panel("import, ms", "import", "seconds", 1e3),
@@ -51,10 +51,13 @@ def picture(results: Results, columns: Sequence[str]) -> str:
     """Draw the panels that have something to show, two in a row."""
     shown = []
     for panel in PANELS:
+        wanted = [(system, system, panel.name) for system in columns]
+        if panel.alone:
+            wanted.append(("floor", OURS, panel.alone))
         bars = [
-            (system, value * panel.factor)
-            for system in (*columns, *panel.also)
-            if (value := results.median(panel.row, system, panel.name)) is not None
+            (label, value * panel.factor)
+            for label, system, name in wanted
+            if (value := results.median(panel.row, system, name)) is not None
         ]
         if bars:
             shown.append((panel, bars))

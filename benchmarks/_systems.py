@@ -2,8 +2,8 @@
 The libraries that are measured, each with its own defaults, as after copying from its README.
 
 What had to differ has a comment. `SYSTEMS` are libraries that take an event and deliver it later;
-`VARIANTS` are other doors of this one, what such a door is put into, and rivals tuned. Nothing is
-imported before it is opened.
+`VARIANTS` are other doors of this one, what such a door is put into, and rivals tuned; `BESIDE`
+says what costs the caller anyway. Nothing is imported before it is opened.
 """
 
 import hashlib
@@ -18,6 +18,9 @@ from typing import Any
 
 NAME = "Page Viewed"
 KEY = "0123456789abcdef0123456789abcdef"
+
+# The logger of what is only logged.
+ALONE = "alone"
 
 # Seconds that a flush may take where the library wants to know.
 PATIENCE = 30.0
@@ -127,7 +130,9 @@ def open_snowplow(url: str, **settings: Any) -> Client:  # noqa: ANN401 -- any s
 def open_sentry(url: str) -> Client:
     sentry = import_module("sentry_sdk")
     sentry.init(dsn=f"{url.replace('//', f'//{KEY}@')}/1", enable_logs=True)
-    # Its integration patches `logging` and needs no handler.
+    # Its integration patches `logging` and needs no handler. What it is compared with it may not
+    # take.
+    import_module("sentry_sdk.integrations.logging").ignore_logger(ALONE)
     return Client(logged_to(logging.NullHandler()), lambda: sentry.flush(PATIENCE))
 
 
@@ -161,9 +166,11 @@ def open_opentelemetry(url: str) -> Client:
     )
 
 
-def logged_to(handler: logging.Handler) -> Callable[[str, dict[str, Any]], None]:
-    """Make events by logging them to *handler*."""
-    log = logging.getLogger("product")
+def logged_to(
+    handler: logging.Handler, logger: str = "product"
+) -> Callable[[str, dict[str, Any]], None]:
+    """Make events by logging them to *handler*, with a *logger* of its own."""
+    log = logging.getLogger(logger)
     log.setLevel(logging.INFO)
     log.propagate = False
     log.addHandler(handler)
@@ -193,7 +200,9 @@ def said_to(*processors: object) -> Callable[[str, dict[str, Any]], None]:
     `logging.NullHandler`, it is written nowhere: whoever writes lets other threads go first.
     """
     structlog = import_module("structlog")
-    structlog.configure(
+    # Without `structlog.configure`, which there is once in a process.
+    log = structlog.wrap_logger(
+        structlog.ReturnLogger(),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
@@ -203,10 +212,8 @@ def said_to(*processors: object) -> Callable[[str, dict[str, Any]], None]:
             *processors,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    log = structlog.get_logger()
     return lambda who, properties: log.info(NAME, distinct_id=who, **properties)
 
 
@@ -313,7 +320,7 @@ _SDK = ("opentelemetry-sdk",)
 
 VARIANTS = {
     "floor": System(
-        "logging alone", lambda _: Client(logged_to(logging.NullHandler()), nothing), ()
+        "logging alone", lambda _: Client(logged_to(logging.NullHandler(), ALONE), nothing), ()
     ),
     "handler": System("with the handler", open_ours, _OURS, "mixpanel_export._handler"),
     "spool": System("with a spool", open_spool, _OURS),
@@ -330,6 +337,15 @@ VARIANTS = {
         lambda url: open_snowplow(url, batch_size=2_000, thread_count=8),
         ("snowplow-tracker",),
     ),
+}
+
+
+# What each is compared with, in the same process: `logging` if nothing else is said.
+FLOOR = ("floor",)
+BESIDE = {
+    "structlog": ("structlog alone",),
+    "submit": ("event alone", "floor"),
+    "span": ("span alone", "span unexported"),
 }
 
 

@@ -71,18 +71,19 @@ def rows(table: str) -> dict[str, list[str]]:
 
 def test_what_was_measured_becomes_a_table_and_a_picture(tmp_path: Path) -> None:
     """
-    Ratios are of one run each, losses count, an aim is met or missed, and what is not there has
-    no column and no line.
+    Medians are shown, losses count, an aim is met or missed, and what is not there has no column
+    and no line.
     """
     keep(
         tmp_path / "speed.json",
         [
             *(
-                ("caller", "floor", run, {"p50": floor})
-                for run, floor in enumerate((4.0, 5.0, 8.0))
+                ("caller", "ours", run, {"p50": ours, "floor p50": floor, "times floor": times})
+                for run, (ours, floor, times) in enumerate(
+                    ((6.0, 4.0, 1.5), (10.0, 5.0, 2.0), (8.0, 8.0, 1.0))
+                )
             ),
-            *(("caller", "ours", run, {"p50": ours}) for run, ours in enumerate((6.0, 10.0, 8.0))),
-            ("caller", "segment", 0, {"p50": 16.0}),
+            ("caller", "segment", 0, {"p50": 16.0, "floor p50": 4.0, "times floor": 4.0}),
             ("50ms", "ours", 0, {"rate": 54_321.0, "expected": 100_000, "lost": 0}),
             ("50ms", "segment", 0, {"rate": 90_000.0, "expected": 100_000, "lost": 60_000}),
             ("50ms", "snowplow tuned", 0, {"rate": 60_000.0, "expected": 100_000, "lost": 0}),
@@ -151,4 +152,26 @@ def test_a_session_measures_and_goes_on_where_it_was_stopped(tmp_path: Path) -> 
     burst = figures["50ms", "ours"]
     assert (burst["expected"], burst["lost"], burst["duplicates"]) == (5_000, 0, 0)
     assert burst["rate"] > 0
-    assert 0 < burst["cpu"] < 1_000
+
+
+def test_costs_are_compared_within_turns() -> None:
+    """
+    With those of making the event and of logging alone, in the same process.
+    """
+    ask = "import json, _speed_rows; print(json.dumps(_speed_rows.caller('submit', 0.05)[0]))"
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=BENCHMARKS,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    figures = json.loads(done.stdout)
+
+    # Who submits an event has made it.
+    assert figures["times event alone"] > 1
+    assert 0 < figures["beyond event alone"] < figures["p50"]
+    assert 0 < figures["event alone p50"] < figures["floor p50"]
+    assert 0 < figures["event alone cpu"] < figures["cpu"]
