@@ -35,7 +35,9 @@ class Run:
     """Seconds from the first event to the end of the process; from its start if it was killed."""
 
     made: float
-    """Seconds that making the events took, which is what the caller waited for."""
+    """
+    Seconds that making the events took, which is what the caller waited for; with turns, all of it.
+    """
 
     p50: float
     p99: float
@@ -62,7 +64,7 @@ class Run:
     """Events a second from the first one's making to the last answer."""
 
     cpu: float | None
-    """Seconds of CPU from the first event to the end of the flush; None without one."""
+    """Seconds of CPU from the first event to the end of the flush, of all turns; None without."""
 
     grown: int | None
     """By how many bytes memory grew at most meanwhile; None also where there is no /proc."""

@@ -132,7 +132,9 @@ def open_sentry(url: str) -> Client:
     sentry.init(dsn=f"{url.replace('//', f'//{KEY}@')}/1", enable_logs=True)
     # Its integration patches `logging` and needs no handler. What it is compared with it may not
     # take.
-    import_module("sentry_sdk.integrations.logging").ignore_logger(ALONE)
+    integration = import_module("sentry_sdk.integrations.logging")
+    integration.ignore_logger(ALONE)
+    integration.ignore_logger_for_sentry_logs(ALONE)
     return Client(logged_to(logging.NullHandler()), lambda: sentry.flush(PATIENCE))
 
 
@@ -377,11 +379,16 @@ def _version(package: str) -> str:
 
 
 def sources() -> str:
-    """Give a few digits that change with every change of this library; "" if it is not there."""
+    """
+    Give a few digits that change with this library, or with what measures it.
+
+    ``""`` if it is not there.
+    """
     spec = find_spec("mixpanel_export")
     if spec is None or spec.origin is None:
         return ""
     digest = hashlib.sha256()
-    for path in sorted(Path(spec.origin).parent.rglob("*.py")):
+    package, here = Path(spec.origin).parent, Path(__file__).parent
+    for path in (*sorted(package.rglob("*.py")), *sorted(here.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]

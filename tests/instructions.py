@@ -52,7 +52,8 @@ def fields(number: int) -> dict[str, object]:
     Return what a typical event carries.
     """
     return {
-        "distinct_id": f"user-{number % 100:06}",
+        # Every fifth is somebody new.
+        "distinct_id": f"user-{number % 40 if number % 5 else number:06}",
         "plan": PLANS[number % 4],
         "price": 19.99 + number % 100,
         "country": COUNTRIES[number % 8],

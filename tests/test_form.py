@@ -288,7 +288,7 @@ def test_names_are_asked_for_until_they_are_known() -> None:
 )
 def test_the_owner_is_among_the_fields(given: object, owner: str) -> None:
     """
-    The rules are asked whose it is, most often once.
+    Remembered or forgotten, it is the same.
     """
     shop = Shop()
     each = Form(shop, base=BASE, pairs=(), selected=True, heeded=True, identity=("distinct_id",))
@@ -340,10 +340,24 @@ def test_what_others_forget_is_found_out_anew() -> None:
             return True
 
     shop = Shop()
-    shop.names = shop.filler.known = shop.filler.written = Forgetful()
+    shop.filler.known = shop.filler.written = Forgetful()
     for value in ("some text", 0.5, ["some text"]):
         each = Form(shop, base=BASE, pairs=PAIR, selected=True, heeded=True, identity=())
         assert properties(worn(each, {"field": value}), {"field": value}) == {"name": value}
+
+    shop.names = Forgetful()
+    each = Form(shop, base=BASE, pairs=(), selected=True, heeded=True, identity=())
+    line = sealed(worn(each, {}), {})
+    assert isinstance(line, bytes)
+
+    shop = Shop()
+    shop.owners = Forgetful()
+    for identity in ((), ("distinct_id",)):
+        each = Form(shop, base=BASE, pairs=(), selected=True, heeded=True, identity=identity)
+        fields = {"distinct_id": "user-42"} if identity else {}
+        again = sealed(worn(each, fields), fields)
+        assert isinstance(again, bytes)
+        assert again == (line.replace(b'"u-1"', b'"user-42"') if identity else line)
 
 
 def test_who_comes_in_between_does_not_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from mixpanel_export import Event, Record, Settings
 from mixpanel_export._event import Drop
 from mixpanel_export._form import USERS, WORTH
-from mixpanel_export._ids import MEMORY, SURELY_MS
+from mixpanel_export._ids import MEMORY, NIL, SURELY_MS
 from mixpanel_export._limits import (
     FORBIDDEN_IDS,
     HOSTS,
@@ -1880,18 +1880,30 @@ def test_users_without_end_do_not_fill_the_memory() -> None:
     """
     translator = Translator(Settings())
 
+    long = "x" * 300
+    usual = {
+        '"quoted\\\n"': '"quoted\\\n"',
+        " spaced ": " spaced ",
+        f"half {HALF}": "half ?",
+        long: hashlib.sha256(long.encode()).hexdigest(),
+        7: "7",
+        Label("someone-7"): "someone-7",
+        "7": "7",
+        "c": "c",
+    }
+    refused = dict.fromkeys(("anonymous", " Anonymous ", "NULL", "0", "-1", NIL, f" {NIL}", ""), "")
+
     for number in range(4 * USERS + WORTH):
-        for user in (f"user-{number // 2}", "anonymous", ""):
-            for item in (said({"distinct_id": user}), by_hand(distinct_id=user)):
+        users: dict[Any, str] = {f"user-{number // 2}": f"user-{number // 2}", **usual, **refused}
+        for user, owner in users.items():
+            for item in (
+                said({"distinct_id": user}),
+                by_hand(distinct_id=user),
+                by_hand(properties={"distinct_id": user}),
+            ):
                 line = translator.seal(item, lambda: MADE_UP, lambda: NOW)
                 assert isinstance(line, bytes)
-                owner = orjson.loads(line)["properties"]["distinct_id"]
-                assert owner == (user if user.startswith("user") else "")
-        # Nobody is named beside it: whose it is stands among its fields.
-        item = by_hand(distinct_id="", properties={"$device_id": f"d-{number}"})
-        line = translator.seal(item, lambda: MADE_UP, lambda: NOW)
-        assert isinstance(line, bytes)
-        assert orjson.loads(line)["properties"]["distinct_id"] == f"$device:d-{number}"
+                assert orjson.loads(line)["properties"]["distinct_id"] == owner
 
     assert 0 < len(translator.owners) <= USERS
 
