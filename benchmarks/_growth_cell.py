@@ -110,8 +110,7 @@ def with_properties(address: str, properties: int) -> Figures:
     took = timed(ours, range(EVENTS), properties)
     delivered(pipeline, EVENTS)
     cpu = time.process_time() - began
-    figures = {"bare": median(floor) / 1e3, "call": median(took) / 1e3, "cpu": cpu / EVENTS * 1e6}
-    return figures | {"each": (figures["call"] - figures["bare"]) / properties * 1e3}
+    return {"bare": median(floor) / 1e3, "call": median(took) / 1e3, "cpu": cpu / EVENTS * 1e6}
 
 
 def with_threads(address: str, threads: int) -> Figures:

@@ -1,8 +1,8 @@
 """
 How what an event costs grows: with its properties, with threads, with events, with what waits.
 
-    python benchmarks/growth.py              some five minutes: tables, and a picture for each
-    python benchmarks/growth.py --long       ten million events too, a quarter of an hour more
+    python benchmarks/growth.py              some six minutes: tables, and a picture for each
+    python benchmarks/growth.py --long       ten million events too, ten minutes more
 
 Each cell is a fresh interpreter that logs with this library's handler on its defaults, and a fresh
 server on 127.0.0.1 that counts each event. The rounds go through all cells one after the other; the
@@ -226,6 +226,9 @@ def main() -> None:
         }
         for row, by_place in runs.items()
     }
+    for properties, figures in found.get("properties", {}).items():
+        # Of what is shown: the least difference would be that of a call alone that was disturbed.
+        figures["each"] = (figures["call"] - figures["bare"]) / properties * 1e3
     load = os.getloadavg()[2]
     print(f"{circumstances()}, load {load:.1f}, the least of {arguments.rounds} run(s) per cell")
     for row in rows:
