@@ -213,7 +213,8 @@ class Chain:
             # Nothing has come yet, or not since it was tidied.
             return
         try:
-            while len(self.spares) < SPARES and self.has_room:
+            # Whoever closes it may not have waited for this.
+            while len(self.spares) < SPARES and self.has_room and not self.closed:
                 self.spares.append(self._make())
                 self.failed_at = None
         except (OSError, SpoolError) as error:

@@ -1142,6 +1142,31 @@ def test_a_keeper_that_takes_long_is_not_waited_for(
     assert len(files(tmp_path)) == 1
 
 
+def test_a_keeper_that_takes_long_makes_nothing_more_after_the_end(
+    start: Callable[..., Host], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    Nobody would use it, or delete it.
+    """
+    monkeypatch.setattr("mixpanel_export._keeper.PATIENCE", 0.01)
+    host = start()
+    host.queue.put(b"{}")
+    made = []
+    allocate = _disk.allocate
+
+    def meanwhile(file: int, size: int) -> None:
+        if not made:
+            host.queue.close()
+        made.append(file)
+        allocate(file, size)
+
+    monkeypatch.setattr(_disk, "allocate", meanwhile)
+    host.keep()
+
+    assert len(made) == 1 < SPARES
+    assert len(list(tmp_path.glob("*/*"))) == 1
+
+
 # -- the end --------------------------------------------------------------------------------------
 
 
