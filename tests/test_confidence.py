@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
@@ -235,6 +236,11 @@ def test_whatever_the_network_does(
         url = server.url if reply is not None else refuse_connections()
         pipeline = Pipeline(Settings(**given, **more, base_url=url, transform=wrong))
         misuse(pipeline)
+    # What a request comes to that was under way would be told in the next test.
+    deadline = time.monotonic() + 60.0
+    while pipeline._process.connections:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # Nobody tells when a thread ends.
     printed = capfd.readouterr()
 
     assert caplog.records

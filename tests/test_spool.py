@@ -1151,7 +1151,7 @@ def test_a_keeper_that_takes_long_makes_nothing_more_after_the_end(
     monkeypatch.setattr("mixpanel_export._keeper.PATIENCE", 0.01)
     host = start()
     host.queue.put(b"{}")
-    made = []
+    made: list[int] = []
     allocate = _disk.allocate
 
     def meanwhile(file: int, size: int) -> None:
