@@ -86,7 +86,7 @@ def track(
     for number in numbers:
         before = clock()
         if pause and (early := begun + made * pause - before) > 1_000_000:
-            time.sleep(early / 1e9)
+            time.sleep(early / 1e9)  # The pace that was asked for.
             before = clock()
         if before > until:
             break

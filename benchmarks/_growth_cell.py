@@ -178,7 +178,7 @@ def waiting(address: str, depth: int, **settings: object) -> Figures:
     # All that can be packed is: from here on the calls are alone.
     before = -1
     while before != (before := pipeline.stats.queued_bytes):
-        time.sleep(1.0)
+        time.sleep(1.0)  # Nobody tells when the worker has nothing to pack.
     took = timed(ours, range(PROBES + depth, depth + 2 * PROBES))
     stats = []
     for _ in range(9):

@@ -275,7 +275,7 @@ def exported_to(exporter: object) -> Any:  # noqa: ANN401 -- the SDK may not be 
     return provider
 
 
-def traced(provider: Any) -> Callable[[str, dict[str, Any]], None]:  # noqa: ANN401 -- as above
+def traced(provider: Any) -> Callable[[str, dict[str, Any]], None]:  # noqa: ANN401 -- the SDK may not be installed
     """Make events by tracing them."""
     tracer = provider.get_tracer("shop")
 

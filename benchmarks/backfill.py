@@ -148,7 +148,7 @@ def run(
             stderr=file,
         )
     if kill_after is not None:
-        time.sleep(kill_after)
+        time.sleep(kill_after)  # It dies at a moment of its own.
         # Not by `send_signal`, which would wait for one that has ended by itself.
         os.kill(child.pid, signal.SIGKILL)
     _, status, usage = os.wait4(child.pid, 0)

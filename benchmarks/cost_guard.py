@@ -199,7 +199,7 @@ def celery_app(guard: Guard) -> None:
             for _ in guard.turns():
                 post(shop, "/orders", {"tea": "oolong"}, 202)
                 guard.meant.update(["Tea Ordered", "Tea Brewed", "Tea Served"])
-                time.sleep(0.02)
+                time.sleep(0.02)  # So that tasks do not pile up.
             # Two handlers send each.
             await_(lambda: guard.total() >= 2 * guard.meant.total(), "the work is not done")
 
@@ -215,7 +215,7 @@ def await_(done: Callable[[], bool], what: str) -> None:
     while not done():
         if time.monotonic() > limit:
             raise TimeoutError(what)
-        time.sleep(0.05)
+        time.sleep(0.05)  # Another process tells only when it is asked.
 
 
 def socket(guard: Guard) -> str:

@@ -194,7 +194,7 @@ def until(done: Callable[[], bool], what: str, *, patience: float = PATIENCE) ->
     while not done():
         if time.monotonic() > limit:
             raise TimeoutError(what)
-        time.sleep(0.05)
+        time.sleep(0.05)  # Another process tells only when it is asked.
 
 
 # -- what cases have in common --------------------------------------------------------------------

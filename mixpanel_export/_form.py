@@ -199,8 +199,8 @@ class Form:
     def _ignore(
         self,
         said: Said,
-        insert_id: Callable[[], str],  # noqa: ARG002 -- as `seal`
-        wall: Callable[[], float],  # noqa: ARG002 -- as `seal`
+        insert_id: Callable[[], str],  # noqa: ARG002 -- whoever calls `seal` gives it
+        wall: Callable[[], float],  # noqa: ARG002 -- whoever calls `seal` gives it
     ) -> Drop:
         return self._rules.ignore(said[0], self._heeded)
 
@@ -208,7 +208,7 @@ class Form:
         self,
         said: Said,
         insert_id: Callable[[], str],
-        wall: Callable[[], float],  # noqa: ARG002 -- as `seal`
+        wall: Callable[[], float],  # noqa: ARG002 -- whoever calls `seal` gives it
     ) -> bytes | Drop:
         name, moment, fields, owner = said
         self._used += 1
@@ -276,7 +276,7 @@ class Form:
             "written": filler.written,
         }
         # Texts that others have chosen stand in it as literals only.
-        exec(function, names)  # noqa: S102 -- see above
+        exec(function, names)  # noqa: S102 -- no text of others is code in it
         seal: Seal = names["seal"]
         return seal
 

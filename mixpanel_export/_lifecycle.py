@@ -138,7 +138,7 @@ class _Terminator:
         self._before = before
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        global _exit_deadline  # noqa: PLW0603 -- as above
+        global _exit_deadline  # noqa: PLW0603 -- there is one exit
         drain()
         before = self._before
         if callable(before):
@@ -154,7 +154,7 @@ class _Terminator:
 
 
 def _after_fork_in_child() -> None:
-    global _exit_deadline  # noqa: PLW0603 -- as above
+    global _exit_deadline  # noqa: PLW0603 -- there is one exit
     _exit_deadline = None
     for pipeline in living():
         pipeline.forked()

@@ -174,7 +174,7 @@ class Pipeline:
             ]
         )
 
-    def update_group(  # noqa: PLR0913 -- as above
+    def update_group(  # noqa: PLR0913 -- Mixpanel's operations, by their names
         self,
         group_key: str,
         group_id: str,

@@ -172,7 +172,7 @@ def test_twenty_processes_share_a_limit() -> None:
             # From the second window on, until nothing more is logged.
             time.sleep(window)
             first, began = emulator.stats()["imported"], time.monotonic()
-            time.sleep(SECONDS - 2 * window)
+            time.sleep(SECONDS - 2 * window)  # Real processes, a real limit.
             last, ended = emulator.stats()["imported"], time.monotonic()
             told = [json.loads(cast("IO[bytes]", child.stdout).read()) for child in children]
         counts: dict[str, Any] = emulator.stats()

@@ -14,7 +14,7 @@ importlib.import_module("gevent.monkey").patch_all()
 
 from shop import emit, ends, handler  # type: ignore[import-not-found]  # noqa: E402  # Only now.
 
-from mixpanel_export import drain_on_sigterm  # noqa: E402
+from mixpanel_export import drain_on_sigterm  # noqa: E402  # Only now.
 
 
 def trickle(where: str) -> None:
@@ -23,7 +23,7 @@ def trickle(where: str) -> None:
     """
     for _ in range(20):
         emit(1, where)
-        gevent.sleep(0.001)
+        gevent.sleep(0.001)  # Whoever sleeps lets others run.
 
 
 def main(case: str) -> None:
@@ -54,7 +54,7 @@ def main(case: str) -> None:
     ends()
     if case == "sigterm":
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        time.sleep(60)  # Until the signal ends it.
 
 
 main(sys.argv[1])

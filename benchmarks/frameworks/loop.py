@@ -24,7 +24,7 @@ class Pulse:
         """
         while True:
             before = time.monotonic()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # What is longer is the loop's pause.
             self.longest = max(self.longest, time.monotonic() - before - 0.001)
 
 
@@ -34,7 +34,7 @@ async def visit(log: Callable[[], object]) -> None:
     """
     for _ in range(50):
         log()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # As for a database.
 
 
 async def pause(work: Awaitable[object]) -> str:

@@ -16,4 +16,4 @@ if sys.argv[1] == "drain":
 emit(1_000, "service")
 ends()
 os.kill(os.getpid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(60)  # Until the signal ends it.

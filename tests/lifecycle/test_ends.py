@@ -424,6 +424,7 @@ def test_many_pipelines_leave_nothing_behind(server: RawServer, cycles: int) -> 
     for _ in range(10):
         cycle()
     if os.path.exists("/proc/self/task"):
+        # A thread that has ended stands there a moment longer.
         gc.collect(); time.sleep(0.2); before = count()
         for _ in range(CYCLES):
             cycle()

@@ -168,6 +168,7 @@ def test_a_server_that_hangs_delays_the_end_once() -> None:
     """
     Both exporters share one deadline, and each says what it could not deliver.
     """
+    # A server that hangs: real time, since the program is a process of its own.
     with raw_server(*[lambda _: time.sleep(60)] * 20) as server:
         program = SETUP + "spans(3)\nlogs(4)\n"
         started = time.monotonic()

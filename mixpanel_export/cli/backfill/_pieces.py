@@ -137,7 +137,7 @@ class _Elements:
                 return
             if token == b"{" or token == b"[":  # noqa: PLR1714 -- half the time of `in`
                 self._open(token, match.start(), found)
-            elif token == b"}" or token == b"]":  # noqa: PLR1714 -- as above
+            elif token == b"}" or token == b"]":  # noqa: PLR1714 -- half the time of `in`
                 self._close(match.end(), found)
         self._scanned = len(self._text)
 

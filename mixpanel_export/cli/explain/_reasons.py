@@ -240,14 +240,14 @@ class _Comparison:
         elif value == public and name in self._trial.settings.super_properties:
             yield "goes before super_properties"
 
-    def _is_said(self, key: Any, said: object) -> bool:  # noqa: ANN401 -- as above
+    def _is_said(self, key: Any, said: object) -> bool:  # noqa: ANN401 -- keys of somebody else's mapping
         """Say whether a property is what it was before `transform`, if there is one."""
         if self._before is None:
             return True
         fields, plan = self._before
         return any(name == key and fields[field] is said for field, name in plan.pairs)
 
-    def _whence(self, key: Any) -> str:  # noqa: ANN401 -- as above
+    def _whence(self, key: Any) -> str:  # noqa: ANN401 -- keys of somebody else's mapping
         if key in self._origins:
             return self._origins[key]
         if key not in self._own:
